@@ -72,6 +72,10 @@ def test_a_row_after_a_torn_line_begins_on_its_own(tmp_path: Path) -> None:
     assert readable_rows(path) == [{"a": 1}, {"c": 3}]
     with pytest.raises(DataError, match=r"a\.jsonl:2: not JSON"):
         read_rows(path)
+    path.write_text('{"a": 1}\n' + "[" * 100_000)
+    assert readable_rows(path) == [{"a": 1}]
+    with pytest.raises(DataError, match=r"a\.jsonl:2: not JSON"):
+        read_rows(path)
 
 
 @pytest.mark.parametrize("encoding", ["gb18030", "utf-16", "big5"])

@@ -91,6 +91,9 @@ def test_every_schema_of_training_rows_is_read(row: dict[str, object], tmp_path:
 def test_a_missing_training_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere\.jsonl: no such training file"):
         list(training_dialogues([tmp_path / "nowhere.jsonl"]))
+    (tmp_path / "deep.jsonl").write_text("[" * 100_000)
+    with pytest.raises(DataError, match=r"deep\.jsonl: cannot be read \(line 1"):
+        list(training_dialogues([tmp_path / "deep.jsonl"]))
 
 
 def test_a_folder_of_training_files_is_read_whole(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def _json_rows(text: str) -> Iterator[str]:
     for number, line in numbered_lines(text):
         try:
             json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             yield f":{number}: no JSON ({error})"
 
 
@@ -126,7 +126,7 @@ def _cmmlu_rows(text: str) -> Iterator[str]:
         rows += 1
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             yield f":{number}: no JSON ({error})"
             continue
         if not isinstance(row, dict):

@@ -150,7 +150,7 @@ def read_rows(path: Path) -> list[Any]:
     for number, line in numbered_lines(read_text(path)):
         try:
             rows.append(json.loads(line))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{path}:{number}: not JSON ({error})") from None
     return rows
 
@@ -164,6 +164,6 @@ def readable_rows(path: Path) -> list[Any]:
     for _, line in numbered_lines(path.read_text(encoding="utf-8", errors="replace")):
         try:
             rows.append(json.loads(line))
-        except ValueError:  # a kill, or a full disk, cut it short
+        except (ValueError, RecursionError):  # a kill, or a full disk, cut it short
             continue
     return rows

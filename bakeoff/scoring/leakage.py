@@ -378,11 +378,11 @@ def _json_rows(text: str) -> Iterator[object]:
     """Yield the rows of a list, of one object, or of an object a line."""
     try:
         loaded = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         for number, line in numbered_lines(text):
             try:
                 yield json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ValueError(f"line {number}: {error}") from None
         return
     yield from loaded if isinstance(loaded, list) else [loaded]

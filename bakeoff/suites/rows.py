@@ -146,9 +146,14 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _text(row: dict[str, object], key: str, path: Path, number: int) -> str:
     value = row.get(key)
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or not _visible(value):
         raise reasons.at(path, number, reasons.NO_TEXT(key=key, value=repr(value)))
     return value.strip()
+
+
+def _visible(text: str) -> bool:
+    """Whether *text* has a character that somebody can see."""
+    return any(not sign.isspace() and unicodedata.category(sign) not in ("Cf", "Cc") for sign in text)
 
 
 def _options(row: dict[str, object], path: Path, number: int) -> tuple[str, ...]:
@@ -159,7 +164,8 @@ def _options(row: dict[str, object], path: Path, number: int) -> tuple[str, ...]
         raise reasons.at(path, number, reasons.NO_LIST(kind=type(choices).__name__))
     if odd := [choice for choice in choices if isinstance(choice, dict | list | bool)]:
         raise reasons.at(path, number, reasons.ODD_OPTION(value=repr(odd[0])))
-    options = ["" if choice is None else str(choice).strip() for choice in choices]
+    texts = ("" if choice is None else str(choice).strip() for choice in choices)
+    options = [text if _visible(text) else "" for text in texts]
     while options and not options[-1]:
         options.pop()
     if not 2 <= len(options) <= len(LETTERS) or not all(options):
@@ -173,7 +179,7 @@ def _lettered(row: dict[str, object], path: Path, number: int) -> list[object]:
     What follows a gap would change its letter.
     """
     letters = sorted(name for name in row if len(name) == 1 and "A" <= name <= "Z")
-    filled = [name for name in letters if row[name] is not None and str(row[name]).strip()]
+    filled = [name for name in letters if row[name] is not None and _visible(str(row[name]))]
     last = filled[-1] if filled else "A"
     if last > LETTERS[-1]:
         raise reasons.at(path, number, reasons.OPTIONS(most=len(LETTERS), found=reasons.UP_TO(last=last)))
