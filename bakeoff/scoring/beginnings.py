@@ -1,4 +1,4 @@
-"""Makes patterns of many alternatives that are tried only where one can begin.
+"""Patterns of many alternatives, tried only where one of them can begin.
 
 A pattern such as ``答案|正确选项|my answer is`` is otherwise tried alternative by alternative at each sign of a text. A
 look at the first sign answers nearly all of them, several times as fast.

@@ -87,7 +87,7 @@ def checks_of_answers(evidence: Evidence) -> list[Part]:
 
 
 def _name(key: Key) -> str:
-    """Return the name under which the checks of one evaluation share a process."""
+    """Return the name by which checks of one evaluation share a process."""
     return " ".join(key)
 
 
@@ -263,7 +263,7 @@ def _check_result(
 
 @lru_cache(maxsize=8)  # most models are asked alike
 def _prompts(content: bytes) -> list[tuple[str, str]]:
-    """Return the hash that stands beside each prompt of a file, and the one that it has."""
+    """Return for each prompt of a file the hash beside it and its own hash."""
     rows = (json.loads(line) for line in content.decode(errors="replace").split("\n") if line.strip())
     return [(row["prompt_sha"], sha_of(row["messages"])) for row in rows]
 

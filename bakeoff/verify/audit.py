@@ -72,7 +72,7 @@ class Audit:
         return False
 
     def compare_raw(self, rule: str, where: str, name: str, value: object, expected: object) -> None:
-        """Compare what was read from JSON as it stands, under *name* in the place *where*.
+        """Compare the JSON values under *name* in *where* just as they are.
 
         A reply and its conversation are long and mostly alike: written out they are compared at once.
         """

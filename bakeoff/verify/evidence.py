@@ -81,7 +81,7 @@ class Evidence:
 
     @cached_property
     def ended(self) -> str:
-        """Return when the run told its last event, as the timeline writes it; "" without one."""
+        """Return the time of the run's last event as written; "" without events."""
         return max((str(event.get("time", "")) for event in self.events), default="")
 
     def told(self, name: str) -> object:
@@ -194,7 +194,7 @@ class Evidence:
         return self._summaries[output]
 
     def replies_of(self, output: Path) -> Path | None:
-        """Return the folder of the replies behind the result *output*; None if gone."""
+        """Return the folder of the replies behind *output*; None if it is gone."""
         try:
             folder = str(self.summary(output).get("folder", ""))
         except (OSError, ValueError):
@@ -255,7 +255,7 @@ def scores_in(path: Path) -> list[Row]:
 
 
 def _is_plain(row: object) -> bool:
-    """Return whether no value of *row* holds others, so that no statement is in it."""
+    """Return whether *row* is flat, so that no statement can be in it."""
     return isinstance(row, dict) and _CONTAINERS.isdisjoint(map(type, row.values()))
 
 

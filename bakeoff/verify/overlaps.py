@@ -1,4 +1,4 @@
-"""Overlap of a reply with its reference, by formulas of the verifier's own.
+"""Overlap of a reply with its reference, by the verifier's own code.
 
 ROUGE-L, ROUGE-1, ROUGE-2 (F measures), BLEU-4 and the ratio of lengths, over the words that the project cuts: the
 definitions are those of :mod:`bakeoff.suites.overlap`, the code is not. What is known of a reference is kept, since
@@ -76,7 +76,7 @@ def _shared(ours: Counter[tuple[str, ...]], theirs: Counter[tuple[str, ...]]) ->
 
 
 def _balanced(common: int, first: int, second: int) -> float:
-    """Return the F measure with equal weights: twice what is shared, of both together."""
+    """Return the F1 measure: twice what is shared, divided by both together."""
     return 2 * common / (first + second) if first and second else 0.0
 
 
@@ -95,7 +95,7 @@ def _longest(ours: _Text, theirs: _Text) -> int:
 
 
 def _bleu(shared: dict[int, int], ours: int, theirs: int) -> float:
-    """Return BLEU-4 of one reply; of fewer than four words, over the orders that it has."""
+    """Return BLEU-4; a reply of fewer than four words has fewer orders."""
     if not shared[1]:
         return 0.0
     orders = range(1, min(4, ours) + 1)

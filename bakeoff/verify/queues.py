@@ -73,7 +73,7 @@ def _check_counters(
 
 
 def _check_times(audit: Audit, place: str, tables: Mapping[str, Sequence[Record]]) -> None:
-    """See that each time is one, and that studies, queues and ratings follow one another."""
+    """See that times can be read, and that study, queue and ratings follow."""
     times: dict[tuple[str, int], datetime] = {}
     for table, rows in tables.items():
         for number, row in enumerate(rows):
@@ -116,7 +116,7 @@ def _time(value: object) -> datetime | None:
 def _check_queues(
     audit: Audit, place: str, tables: Mapping[str, Sequence[Record]], studies: Mapping[str, Study]
 ) -> None:
-    """Draw up the queue of each rater anew, and hold what they were shown against it."""
+    """Compare what each rater was shown with a queue drawn up anew."""
     shown: dict[tuple[str, str], set[tuple[object, ...]]] = defaultdict(set)
     for row in tables.get("item", ()):
         screen = (row["screen"], row["slot"], row["case_id"], row["reply_id"], row["repeat"])

@@ -1,4 +1,4 @@
-"""Texts and the statements beside them, which a report in Chinese is made from.
+"""Texts and their statements, from which a Chinese report is made.
 
 A text is what the template and the values beside it make. Whoever edits one of them seldom thinks of the other.
 """
@@ -23,7 +23,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+")
 
 
 def check_texts(audit: Audit, evidence: Evidence) -> None:
-    """See that each text of run, report and records is what its statement makes."""
+    """See that texts of run, report and records match their statements."""
     for folder in evidence.folders:
         for path in [folder / name for name in ("run.json", "scores.json", "forecast.json")]:
             if path.is_file():
