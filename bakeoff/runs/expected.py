@@ -180,9 +180,9 @@ def _guess(chain: Chain, stage: Stage[Facts], suite: Suite | None, work: Work) -
 
 def _trained_tokens(spec: ModelSpec, work: Work) -> float:
     training, tokens = spec.training, work.tokens or 0
-    if training.max_steps is None:
+    if training.max_steps is None or not (training.packing or work.rows):
         return tokens * training.epochs
-    each = training.row_tokens if training.packing else tokens / max(work.rows, 1)
+    each = training.row_tokens if training.packing else tokens / work.rows
     return training.max_steps * training.effective_batch * each
 
 

@@ -13,7 +13,7 @@ from bakeoff.verify import words
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Row
 
-_FIELDS = "fields of a row"
+_RULE = "fields of a row"
 _FEW = 3
 """Rows from which the most common fields tell what a row has."""
 _OF_A_JUDGE = ("judge_summary",)
@@ -53,7 +53,7 @@ def check_fields(
     for name, part in (parts or {"": _whole}).items():
         insides = [part(row) for row in rows]
         written = [tuple(inside) for inside in insides if isinstance(inside, dict)]
-        audit.counts[_FIELDS] += len(written)
+        audit.counts[_RULE] += len(written)
         if len(set(written)) < 2 or len(written) < _FEW:
             continue
         held = [
@@ -66,8 +66,8 @@ def check_fields(
         for number, keys in held:
             if keys != usual:
                 where = f"{place}:{number} {name}".strip()
-                audit.counts[_FIELDS] -= 1  # counted above
-                audit.fail(_FIELDS, where, _listed(keys - usual), _listed(usual - keys))
+                audit.counts[_RULE] -= 1  # counted above
+                audit.fail(_RULE, where, _listed(keys - usual), _listed(usual - keys))
 
 
 def _whole(row: Row) -> object:
@@ -86,4 +86,4 @@ def check_replies(audit: Audit, place: str, predictions: Sequence[Row], reviews:
         filled = [row for row in reviews if row["sample_score"]["score"].get(name) is not None]
         is_odd = 0 < len(filled) < len(reviews) / 2
         where = f"{place} reviews {filled[0]['index']} {name}" if is_odd else f"{place} reviews {name}"
-        audit.compare(_FIELDS, where, is_odd, False)
+        audit.compare(_RULE, where, is_odd, False)
