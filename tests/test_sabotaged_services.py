@@ -463,10 +463,21 @@ def test_escapes_are_shown() -> None:
         '{"errorCode":"InternalError"}',
         "<!DOCTYPE html><html><p>系统维护中，请选择 B 线路</p></html>",
         "**NETWORK ERROR DUE TO HIGH TRAFFIC. PLEASE REGENERATE OR REFRESH THIS PAGE.**",
+        "[ERR-7] inference worker gpu-3 lost, ticket 88",
+        "Error A: upstream returned no answer",
+        "错误代码：A",
     ],
 )
 def test_error_texts_are_known_by_their_form(text: str) -> None:
     assert is_error_text(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["错误：A", "Error: B is wrong", "错误代码A的含义是…", "Type I error: A", "[B]", "错误码率高的是B"],
+)
+def test_a_statement_about_errors_is_no_error_text(text: str) -> None:
+    assert not is_error_text(text)
 
 
 @pytest.mark.parametrize("text", ["null", "Timeout", "发生错误", "系统错误", "Access denied"])

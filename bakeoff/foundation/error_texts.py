@@ -12,7 +12,7 @@ import re
 
 from bakeoff.foundation.characters import simplified
 
-RULES = 4
+RULES = 5
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
 
 LONGEST = 240
@@ -26,7 +26,8 @@ _STATUS = (
 # them: at the beginning and, unless nobody else would write them, with nothing but the machine's details behind.
 _BEGINNING = re.compile(
     rf"""\s*(?:
-      \[ERROR\]
+      \[\ ?(?:ERR(?:OR)?|FATAL|FAIL(?:ED|URE)?)\b[^\]\n]{{0,24}}\]
+    | (?:Error|错误(?:代码|码))(?:\s+|\s*\#)(?:[A-Z]|\d{{1,6}}|[A-Z]+[-_]?\d+)\s*[:：]\s*\S | 错误(?:代码|码)\s*[:：]\s*[\w-]{{1,20}}\W*$
     | Traceback\ \(most\ recent\ call\ last\)
     | This\ model's\ maximum\ context\ length\ is\ \d
     | Error\ code:\ [45]\d\d\s*(?:-|$) | Error\ code:?\s*\d{{3,5}}\W*$
