@@ -629,7 +629,7 @@ def test_no_wrapping_makes_a_fresh_phrasing_read_wrong_or_leaves_it_unread(
     assert [row for row in read if row[2] not in ("", row[1])] == []
     stated = [row for row in read if row[1]]
     assert len(stated) > 1900
-    assert len([row for row in stated if not row[2]]) <= 0.03 * len(stated)
+    assert len([row for row in stated if not row[2]]) <= 0.012 * len(stated)
 
 
 # Question, options, what is right, and the reply: what is asked for turns verdicts around.
@@ -786,6 +786,102 @@ def test_a_name_of_the_question_and_a_question_that_runs_on_are_no_answers() -> 
     assert extract_choice(lead, FOUR, multiple=True, question="A因子得分高的人可能（ ）。") == "ABD"
     further = "C\n\n下列属于共情的是()\nA 甲\nB 乙\nC 丙\nD 丁\n答案：D"
     assert extract_choice(further, FOUR, question=TECHNIQUES) == "C"
+
+
+# Whether several, what is read, the options, and a plain statement; behind each, replies that look alike and state another thing.
+MARK = (
+    "He is jealous of Anna",
+    "He is worried about the exam",
+    "He wants to leave early",
+    "He forgot the meeting",
+)
+PLAINLY = (
+    (True, "ABD", FOUR, "A、B、D 三个选项都对"),
+    (True, "", FOUR, "A、B、D 两个选项都对"),
+    (True, "", FOUR, "A、B、D 三个选项都对吗？"),
+    (True, "ABD", FOUR, "选A、B。D也可以选。"),
+    (True, "", FOUR, "选A、B。D项可选。"),
+    (True, "", FOUR, "选A、B。D也可以选，前提是没有C。"),
+    (True, "ABC", FOUR, "选1、2、3"),
+    (True, "", FOUR, "选1、2、3中的一个"),
+    (True, "", ("1个", "2个", "3个", "4个"), "选1、2、3"),
+    (True, "ABD", FOUR, "應選：甲、乙、丁"),
+    (True, "", FOUR, "應選：甲、乙或丁"),
+    (True, "", ("甲和乙", "乙和丙", "丙和丁", "甲和丁"), "應選：甲、乙"),
+    (True, "ABD", FOUR, "一、A\n二、B\n三、D"),
+    (True, "", FOUR, "一、A\n三、B\n四、D"),
+    (True, "", FOUR, "一、A\n二、B\n三、A"),
+    (True, "ABC", FOUR, "前三个都对"),
+    (True, "", FOUR, "前三个都不对"),
+    (True, "", FOUR, "前三个都对吗"),
+    (True, "ABC", FOUR, "除了D。"),
+    (True, "", FOUR, "除了D？"),
+    (True, "", FOUR, "除了D，C也要想一想"),
+    (True, "ABC", FOUR, "Not D; all others."),
+    (True, "", FOUR, "Not D; all others are unclear."),
+    (True, "ABC", FOUR, "D is not; A, B, C are."),
+    (True, "", FOUR, "D is not; A, B are."),
+    (True, "", FOUR, "D is not; C, D are."),
+    (True, "AB", MARK, "The statements that apply are:\n- A. He is jealous of Anna\n- B. He is worried about the exam"),
+    (True, "", MARK, "The statements that might apply are:\n- A. He is jealous of Anna\n- B. He forgot the meeting"),
+    (True, "", MARK, "The statements that do not apply are:\n- A. He is jealous of Anna\n- D. He forgot the meeting"),
+    (True, "ABD", FOUR, "1. A – appropriate, warm\n2. B – appropriate\n3. C – not appropriate\n4. D – appropriate"),
+    (True, "", FOUR, "1. A – appropriate only if asked\n2. B – appropriate\n3. C – not appropriate\n4. D – appropriate"),
+    (True, "", FOUR, "1. A – appropriate\n2. B – appropriate\n3. C – not appropriate"),
+    (True, "BD", FOUR, "正确的是B项和D项。A项说法过于绝对，C项题干未涉及。"),
+    (True, "", FOUR, "正确的是B项和D项。A项也正确，C项题干未涉及。"),
+    (True, "", FOUR, "正确的是B项和D项吗？A项说法过于绝对。"),
+    (True, "ABD", MARK, "A, B, D are all present in the text."),
+    (True, "", MARK, "A, B, D are all present in the text, or are they?"),
+    (True, "", MARK, "A, B, D are all absent in the text."),
+    (False, "B", MARK, "Only option B is supported."),
+    (False, "", MARK, "Only option B is unsupported."),
+    (False, "", MARK, "Only option B is supported if Anna lied."),
+    (False, "B", MARK, "Mark paces, which implies that he is worried about the exam (option B)."),
+    (False, "", MARK, "Some say Mark paces, which implies that he is worried about the exam (option B)."),
+    (False, "", MARK, "Mark paces, which rules out that he is worried about the exam (option B)."),
+    (False, "B", MARK, "Mark's pacing (up and down) is best explained by option B."),
+    (False, "", MARK, "Mark's pacing (up and down) is not best explained by option B."),
+    (False, "", MARK, "Mark's pacing might be best explained by option B."),
+    (False, "D", MARK, "Answer key: D"),
+    (False, "", MARK, "Your answer key: D, which I doubt"),
+    (False, "", MARK, "Answer key: D is for another question"),
+    (False, "D", MARK, "A would be too soon, so D is preferable."),
+    (False, "", MARK, "A would be too soon, so D is worse."),
+    (False, "", MARK, "D would be too soon, so D is preferable."),
+    (False, "A", MARK, "I'd say A. Rushing (B) is rude, lying (C) is unkind, and waiting (D) is premature."),
+    (False, "", MARK, "You'd say A. Rushing (B) is rude, lying (C) is unkind, and waiting (D) is premature."),
+    (False, "", MARK, "I'd say a. Rushing (B) is rude, lying (C) is unkind, and waiting (D) is premature."),
+    (False, "A", FOUR, "按常理选A"),
+    (False, "", FOUR, "按常理选A的居多"),
+    (False, "", FOUR, "按常理不选A"),
+    (False, "D", FOUR, "选四"),
+    (False, "", ("一个", "二个", "三个", "四次"), "选四"),
+    (False, "", FOUR, "选四个"),
+    (False, "A", FOUR, "BCD错误"),
+    (False, "", FOUR, "BC错误"),
+    (False, "", FOUR, "ABCD错误"),
+    (False, "B", FOUR, "A→B（更正）"),
+    (False, "", FOUR, "A→B（过程）"),
+    (False, "", FOUR, "B→B（更正）"),
+    (False, "B", FOUR, "答案：A（划掉）B"),
+    (False, "", FOUR, "答案：A（划掉）"),
+    (False, "", FOUR, "答案：A（划掉）B（划掉）"),
+    (False, "D", FOUR, "四个选项中，A、B、C都需要开口，只有D不需要，符合题干的描述。"),
+    (False, "", FOUR, "四个选项中，A、B都需要开口，只有D不需要，符合题干的描述。"),
+    (False, "", FOUR, "四个选项中，A、B、C都需要开口，只有D不需要，不符合题干的描述。"),
+    (False, "B", SHORT_TRUTH, "不是这样的，错"),
+    (False, "", SHORT_TRUTH, "不是这样的，错在哪里呢"),
+    (False, "B", SHORT_TRUTH, "我判断：错"),
+    (False, "", SHORT_TRUTH, "我判断：错的可能性不大"),
+)  # fmt: skip
+
+
+def test_a_plain_statement_is_read_and_what_only_looks_like_it_is_not() -> None:
+    read = [
+        (reply, wanted, extract_choice(reply, o, multiple=several)) for several, wanted, o, reply in PLAINLY
+    ]
+    assert [row for row in read if row[1] != row[2]] == []
 
 
 @given(
