@@ -114,8 +114,9 @@ _AT_LAST = re.compile(
     rf"(?P<before>[^?]+)[;。](?:而)?(?P<label>{_L})[能可既][^,。;A-J]{{1,30}},(?:因而|因此|所以|故)最(?:合适|恰当|佳|好|妥当)的?"
 )
 _FEELS = re.compile(
-    r"(?:she|he|the \w+|(?:the )?\w+'s [\w ]{2,24}) "
-    r"(?:is (?:experiencing|feeling)|points to|indicates|reflects) (?P<words>[\w ]+)",
+    r"(?:(?:she|he|the \w+) is (?:experiencing|feeling)"
+    r"|(?:the )?\w+'s (?:(?!no|never|hardly|barely|scarcely|rarely|seldom|lack|absence)\w+ ){1,3}"
+    r"(?:points to|indicates|reflects)) (?P<words>[\w ]+)",
     re.IGNORECASE,
 )
 _SUPPOSED = re.compile(r"如果|假如|若|并非|有人|错误|不是|不属于|不能|误|但")
@@ -149,9 +150,9 @@ class PlainReader(ClauseReader):
             return ""
         every = set(range(self.count))
         for rule in _SEVERAL if self.multiple else _SINGLE:
-            found = rule(self, text)
-            if found and found <= every and (len(found) == 1 or self.multiple):
-                return "".join(LETTERS[i] for i in sorted(found))
+            indices = rule(self, text)
+            if indices and indices <= every and (len(indices) == 1 or self.multiple):
+                return "".join(LETTERS[i] for i in sorted(indices))
         return ""
 
     def _every(self) -> set[int]:
@@ -160,9 +161,9 @@ class PlainReader(ClauseReader):
     def _listed(self, text: str) -> set[int]:
         """Return a list with its predicate: ``A、B、D三个选项都对``."""
         if match := _COUNTED.fullmatch(text):
-            found = _indices(match["list"])
+            indices = _indices(match["list"])
             number = 2 if match["count"] == "两" else _NUMBERS.index(match["count"]) + 1
-            return found if number == len(found) else set()
+            return indices if number == len(indices) else set()
         if match := _ALL_PRESENT.fullmatch(text) or _ONLY.fullmatch(text):
             return _indices(match["list"])
         if match := _FIRST_FEW.fullmatch(text):
@@ -172,15 +173,15 @@ class PlainReader(ClauseReader):
 
     def _called_fair(self, text: str) -> set[int]:
         """Return what clause after clause calls right, none of it twice."""
-        found: set[int] = set()
+        indices: set[int] = set()
         clauses = [part for part in re.split(r"[,。;\n] ?", text) if part]
         for clause in clauses:
             match = _FAIR.fullmatch(clause)
             labels = _indices(match["a"] or match["b"]) if match else set()
-            if not labels or labels & found or (found and not _AS_WELL.search(clause)):
+            if not labels or labels & indices or (indices and not _AS_WELL.search(clause)):
                 return set()
-            found |= labels
-        return found if len(clauses) > 1 else set()
+            indices |= labels
+        return indices if len(clauses) > 1 else set()
 
     def _left_out(self, text: str) -> set[int]:
         """Return all options but those that are left out: ``除了D``."""
@@ -209,15 +210,15 @@ class PlainReader(ClauseReader):
             labels = [i for item in items if item for i in _indices(item["label"])]
             return set(labels) if _NUMBERS.startswith(numbers) and len(set(labels)) == len(labels) else set()
         if len(lines) > 1 and _HEAD.fullmatch(lines[0]):
-            found: set[int] = set()
+            indices: set[int] = set()
             for line in lines[1:]:
                 item = _BULLET.fullmatch(line)
                 index = LETTERS.index(item["label"]) if item else self.count
                 words = item["words"].strip(" .").lower() if item else ""
                 if index >= self.count or words not in ("", self.options[index].lower()):
                     return set()
-                found.add(index)
-            return found
+                indices.add(index)
+            return indices
         valued = [_VALUED.fullmatch(line) for line in lines]
         if len(lines) != self.count or not all(valued):
             return set()
