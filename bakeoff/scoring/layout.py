@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 
 _STRUCK = re.compile(r"~~[^~\n]{1,200}~~|<(del|s|strike)>.{0,200}?</\1>", re.IGNORECASE | re.DOTALL)
+_CALLED_STRUCK = re.compile(r"(?<![A-Za-z0-9])[A-J][ ]?[(（](?:已?划掉|作废)[)）]")
+"""A letter that plain text calls struck out."""
 _FENCE = re.compile(r"^[ \t]*```[\w+-]*[ \t]*$", re.MULTILINE)
 _ANSWER_TAG = re.compile(
     r"<(?P<name>[\w-]*(?:answer|ans|choice|option|result|答案|选项)[\w-]*)(?: [^<>\n]{0,80})?>(?P<said>.{0,2000}?)</(?P=name)>",
@@ -48,6 +50,7 @@ def laid_out(text: str) -> str:
     if "\n" in text and (turn := _NEXT_TURN.search(text)):
         text = text[: turn.start()]
     text = _STRUCK.sub(" ", text) if "~~" in text or "<" in text else text
+    text = _CALLED_STRUCK.sub(" ", text) if "划掉" in text or "作废" in text else text
     text = _FENCE.sub("", text) if "```" in text else text
     if all(line.lstrip().startswith(">") for line in text.split("\n") if line.strip()):
         text = _QUOTED_LINE.sub("", text)
