@@ -213,8 +213,13 @@ def test_a_study_needs_the_cases_that_its_page_names() -> None:
     from bakeoff.statistics.study import outlook
 
     page = (ROOT / "docs" / "study.md").read_text(encoding="utf-8")
-    for models, fewest in re.findall(r"^\| (\d) \| (\d+) \|", page, re.MULTILINE):
-        assert outlook(32, int(models)).fewest_cases == int(fewest)
+    rows = re.findall(r"^\| (\d) \| (\d+) \| (\d+) raters and (\d+) cases \|", page, re.MULTILINE)
+    assert len(rows) == 3
+    for models, fewest, raters, cases in rows:
+        view = outlook(32, int(models))
+        assert view.fewest_cases == int(fewest)
+        assert view.plan
+        assert view.plan[:2] == (int(raters), int(cases))
 
 
 def test_the_examples_of_containers_and_actions_call_what_there_is() -> None:
