@@ -851,6 +851,7 @@ PLAINLY = (
     (False, "", MARK, "D would be too soon, so D is preferable."),
     (False, "A", MARK, "I'd say A. Rushing (B) is rude, lying (C) is unkind, and waiting (D) is premature."),
     (False, "", MARK, "You'd say A. Rushing (B) is rude, lying (C) is unkind, and waiting (D) is premature."),
+    (False, "A", MARK, "I'd say A. Rushing (B) is rude, leaving (C) is unkind, and waiting (D) is premature."),
     (False, "", MARK, "I'd say a. Rushing (B) is rude, lying (C) is unkind, and waiting (D) is premature."),
     (False, "A", FOUR, "按常理选A"),
     (False, "", FOUR, "按常理选A的居多"),

@@ -146,7 +146,7 @@ CHOSEN = beginning_with(
     r"|(?:只剩|剩)(?:下|余)?的?(?:就?是|只有)?|(?:下列|以下|下面|上述|题干)[^,。;\n]{0,40}?的(?:一项|选项|[\u4e00-\u9fff]{2})?(?:就|应该|应)?是|(?:故|因此|所以|那就?是|[,。;]是),?(?=[\s*_`(\"“]*[A-J]{1,10}(?![A-Za-z0-9]))"
     r"|\b(?:definitely|certainly|surely|likely|of course|so|thus|hence|therefore),?(?= [(*]*[A-J]\b)"
     r"|\b(?:choose|chose|pick(?:ed)?|select(?:ed)?|(?:go|going|went) (?:with|for)|opt(?:ed)? for|lean(?:ing)? towards?|left with|settled? on|stick(?:ing)? with|vote(?: for)?|mark|choosing|chosen|decided? on|land(?:ed)? on|favou?r|prefer|recommend|suggest"
-    r"|(?:comes|boils|narrows) (?:it |this )?down to|narrowed (?:it |this )?down to|points? (?:me |us )?to(?:wards?)?|corresponds? to|(?:leaves|leaving)(?: us| me)?(?: with)?(?: only)?|leads? (?:me |us )?to)\b|\b(?:it|that|this) (?:is|should be|must be|would be|has to be)\b|\bit's\b|\b(?:choice|option) is\b",
+    r"|(?:comes|boils|narrows) (?:it |this )?down to|narrowed (?:it |this )?down to|points? (?:me |us )?to(?:wards?)?|corresponds? to|(?:leaves|leaving)(?! \([A-J]\) (?:is|are|was|would|seems|sounds)\b)(?: us| me)?(?: with)?(?: only)?|leads? (?:me |us )?to)\b|\b(?:it|that|this) (?:is|should be|must be|would be|has to be)\b|\bit's\b|\b(?:choice|option) is\b",
     re.IGNORECASE,
 )
 
