@@ -127,6 +127,8 @@ _UNLIKE = re.compile(
     r"\b(?:wrong|mistake\w*|incorrect|tempt\w*|distractors?|if|might|may|some|students?|people|false)\b",
     re.IGNORECASE,
 )
+_OPEN = re.compile(r"\?|吗$|,不对$|有人")
+"""What leaves open whether the reply itself states it."""
 _QUOTED = re.compile(r"[\"“「『][^\"”」』]*[\"”」』]")
 
 
@@ -146,7 +148,7 @@ class PlainReader(ClauseReader):
         if (stop := EXPLANATION.search(text)) and stop.start():
             text = text[: stop.start()]
         text = re.sub(r"^(?:答案: ?)(?=.{3})", "", text.strip()).strip().rstrip("。.!* \n")
-        if not text or len(text) > _LONGEST or REFUSED.search(text) or UNSURE.search(text):
+        if not text or len(text) > _LONGEST or any(doubt.search(text) for doubt in (REFUSED, UNSURE, _OPEN)):
             return ""
         every = set(range(self.count))
         for rule in _SEVERAL if self.multiple else _SINGLE:
