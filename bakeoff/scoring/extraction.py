@@ -11,8 +11,7 @@ it, asks it, nor ascribes it to others. Of the statements that count, these win,
 3. a choosing verb (``故选B``, ``应该是B``);
 4. judgements of the options (``选项B正确，因为A错误``, ``A ✓ B ✗``);
 5. the words of an option, in a reply that says little else;
-6. where all of these read nothing, what the clauses say of the options, in the light of what the question asks for;
-7. last, a plain statement that a known form explains from its first to its last word.
+6. where all of these read nothing, what the clauses say of the options, in the light of what the question asks for.
 
 Several letters in a single-choice reply are no answer; so are letters beyond the options. A list that goes on where
 it cannot be read is no answer either: a part of a list is not to pass for the list.
@@ -32,7 +31,6 @@ from bakeoff.scoring.labels import LETTERS, MOST_CUES, Labels
 from bakeoff.scoring.layout import below_heading, laid_out
 from bakeoff.scoring.naming import in_letters
 from bakeoff.scoring.options import OptionSet, bare, plain_form, prepared
-from bakeoff.scoring.plain_statements import PlainReader
 from bakeoff.scoring.questions import Asks, Stem, stem_of
 from bakeoff.scoring.quotations import without_question
 from bakeoff.scoring.reading import spoken_part
@@ -85,10 +83,7 @@ def extract_choice(reply: str, options: Sequence[str], *, multiple: bool = False
     stem = _asked(question)
     own, whole = own_turn(text, stem)
     known = prepared(tuple(options))
-    if letters := _stated(own, known, multiple, stem) or _stated(whole, known, multiple, stem):
-        return letters
-    answer = below_heading(own) or own
-    return PlainReader(answer, known, multiple, stem=stem).plainly() if not whole else ""
+    return _stated(own, known, multiple, stem) or _stated(whole, known, multiple, stem)
 
 
 @lru_cache(maxsize=512)
