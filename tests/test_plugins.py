@@ -156,6 +156,100 @@ def test_8_bit_layers_draw_the_dropout_mask_of_exact_ones_and_leave_odd_shapes_a
         frozen_fp8.lora.why_not_fused = before
 
 
+def test_blocks_compute_what_their_layers_compute_one_by_one(forks: Forks) -> None:
+    pytest.importorskip("peft")
+    program = """
+import torch
+from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import layer
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from bakeoff.plugins import fused_blocks as blocks
+
+plain = layer.Linear.forward
+blocks.lora.why_not_fused = lambda layer, x: ""
+made, block_of = [], blocks.block_of
+blocks.block_of = lambda layers: made.append(len(layers)) or block_of(layers)
+
+
+def results(kind, config, plugin):
+    plugin()
+    torch.manual_seed(1)
+    sizes = dict(hidden_size=48, intermediate_size=80, num_hidden_layers=2, num_attention_heads=4, vocab_size=64)
+    model = kind(config(**sizes, num_key_value_heads=2, tie_word_embeddings=False))
+    model = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, lora_dropout=0.2, target_modules="all-linear"))
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            weight.data.normal_()
+    ids = torch.arange(22).reshape(2, 11)
+    torch.manual_seed(5)
+    loss = model.train()(input_ids=ids, labels=ids).loss
+    loss.backward()
+    layer.Linear.forward = plain
+    return [loss.detach(), *(weight.grad for weight in model.parameters() if weight.requires_grad)]
+
+
+kinds = ((LlamaForCausalLM, LlamaConfig), (Qwen2ForCausalLM, Qwen2Config))
+apart = [results(*kind, blocks.lora.install) for kind in kinds]
+assert not made
+together = [results(*kind, blocks.install) for kind in kinds]
+assert len(made) == 8, "an attention and an MLP in each of two layers of two models"
+for one, other in zip(sum(apart, []), sum(together, []), strict=True):
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+print("same")
+"""
+    assert forks.run(program).strip().endswith("same")
+
+
+def test_an_attention_that_fails_leaves_its_layers_as_they_were() -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("peft")
+    from bakeoff.plugins import fused_blocks
+
+    attention = torch.nn.Module()
+    for name in ("q_proj", "k_proj", "v_proj"):
+        setattr(attention, name, torch.nn.Linear(4, 4))
+    asked: list[bool] = []
+
+    def fails(self: Any, hidden_states: Any) -> None:
+        asked.extend("forward" in vars(self.q_proj) for _ in "x")
+        raise RuntimeError("out of memory")
+
+    before = fused_blocks.why_not_fused, fused_blocks.block_of, fused_blocks.LoraSiblings
+    fused_blocks.why_not_fused = lambda layers, x: ""
+    fused_blocks.block_of = lambda layers: (None, [])
+    fused_blocks.LoraSiblings = SimpleNamespace(apply=lambda x, *rest: (x, x, x))
+    try:
+        with pytest.raises(RuntimeError, match="out of memory"):
+            fused_blocks.fuse_attention(fails)(attention, torch.zeros(1, 4))
+    finally:
+        fused_blocks.why_not_fused, fused_blocks.block_of, fused_blocks.LoraSiblings = before
+    assert asked == [True]
+    assert "forward" not in vars(attention.q_proj)
+
+
+def test_a_block_in_8_bits_changes_by_the_rounding_of_frozen_products_alone() -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("peft")
+    from bakeoff.plugins import fused_blocks
+
+    torch.manual_seed(0)
+    bases = tuple(
+        torch.nn.Linear(*size, bias=False).requires_grad_(False) for size in ((48, 80), (48, 80), (80, 48))
+    )
+    drops = tuple(fused_blocks.kernels.Drop(seed, 0.2) for seed in (1, 2, 3))
+    factors = [torch.randn(size) * 0.1 for size in ((4, 48), (4, 48), (4, 80), (80, 4), (80, 4), (48, 4))]
+    x, up, found = torch.randn(2, 9, 48), torch.randn(2, 9, 48), []
+    for in_8_bits in (False, True):
+        leaves = [one.clone().requires_grad_() for one in (x, *factors)]
+        block = fused_blocks.Block(bases, (2.0, 2.0, 2.0), drops, in_8_bits)
+        out = fused_blocks.LoraMlp.apply(leaves[0], block, *leaves[1:])
+        out.backward(up)
+        found.append([out.detach(), *(leaf.grad for leaf in leaves)])
+    off = [float((one - other).norm() / one.norm()) for one, other in zip(*found, strict=True)]
+    assert max(off) < 0.1
+    assert min(off[:2]) > 1e-4, "the frozen products are rounded"
+
+
 def test_the_backward_pass_drops_the_elements_that_the_forward_pass_dropped() -> None:
     torch = pytest.importorskip("torch")
     from bakeoff.plugins import fused_lora
@@ -331,6 +425,23 @@ for kernels in (True, False):
     found.append([out.detach(), *(one.grad for one in leaves)])
 for one, other in zip(*found):
     torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+from bakeoff.plugins import fused_blocks
+drops = tuple(fused_blocks.kernels.Drop(seed, 0.1) for seed in (7, 8, 9))
+siblings = tuple(torch.nn.Linear(200, size).requires_grad_(False) for size in (90, 40, 40))
+mlp = tuple(torch.nn.Linear(*size, bias=False).requires_grad_(False) for size in ((200, 90), (200, 90), (90, 200)))
+nodes = ((fused_blocks.LoraSiblings, siblings, (200, 200, 200)), (fused_blocks.LoraMlp, mlp, (200, 200, 90)))
+for node, bases, sizes in nodes:
+    found = []
+    factors = [torch.randn(5, size) for size in sizes] + [torch.randn(base.out_features, 5) for base in bases]
+    for kernels in (True, False):
+        fused_blocks.lora._interpreted = lambda: kernels
+        leaves = [one.clone().requires_grad_() for one in (x, *(factor * 0.2 for factor in factors))]
+        outs = node.apply(leaves[0], fused_blocks.Block(bases, (2.0, 3.0, 4.0), drops, False), *leaves[1:])
+        outs = outs if isinstance(outs, tuple) else (outs,)
+        torch.autograd.backward(outs, [torch.ones_like(out) for out in outs])
+        found.append([*(out.detach() for out in outs), *(leaf.grad for leaf in leaves)])
+    for one, other in zip(*found):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3)
 print("same")
 """
     assert run(program, TRITON_INTERPRET="1").strip() == "same"

@@ -188,22 +188,25 @@ def training_gib(shape: Shape, training: Training, cards: int = 1, *, sharded: b
     Weights, plus LoRA parameters with gradients and Adam's two moments (16 bytes each), plus per token
 
     - kept activations, in elements: hidden (recomputation) or 8 hidden + 4.7 intermediate (none), per layer; with the
-      plugin ``fused_lora``, which keeps no copies of a layer's input, 2.4 intermediate;
+      plugin ``fused_lora``, which keeps no copies of a layer's input, 2.4 intermediate, and with ``fused_blocks``,
+      which does not keep SwiGLU's output either, 1.4;
     - one layer's backward: 4 hidden + 4.3 intermediate, after what it keeps without recomputation;
     - without the fused loss, 28 bytes per entry of the vocabulary (logits, their float32 copies and gradients);
 
     plus, with the plugin ``frozen_fp8``, two rounded copies of each weight of a layer (12.4 GiB more were measured);
     plus, without flash attention, the mask of batch x heads x length^2, plus 1.5 GiB for the runtime. The factors are
     fitted to six runs of Qwen2.5-7B on an H200: measured 134.5, 36.6, 30.1 and 91.4 GiB, with ``fused_lora`` 65.9 and
-    50.8; the formula says 132, 34, 30, 94, 66 and 51. Another architecture may be off by a quarter.
+    50.8; the formula says 132, 34, 30, 94, 66 and 51; with ``fused_blocks`` 54.7 and 64.6 were measured, and it says
+    54 and 63. Another architecture may be off by a quarter.
     """
     training = of_each_card(training, cards)
     size = BYTES[training.dtype]
     tokens = training.batch_size * training.row_tokens
-    saved = (
-        8 * shape.hidden
-        + (2.4 if {"fused_lora", "frozen_fp8"} & {*training.plugins} else 4.7) * shape.intermediate
+    plugins = {*training.plugins}
+    of_intermediate = (
+        1.4 if "fused_blocks" in plugins else 2.4 if {"fused_lora", "frozen_fp8"} & plugins else 4.7
     )
+    saved = 8 * shape.hidden + of_intermediate * shape.intermediate
     backward = 4 * shape.hidden + 4.3 * shape.intermediate
     if training.gradient_checkpointing:
         activations = shape.layers * shape.hidden + saved + backward

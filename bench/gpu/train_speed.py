@@ -73,6 +73,9 @@ LONG = {
 once, so one worker, which tokenises as it goes, keeps the card waiting."""
 
 OURS = ("packed_rows", "fused_lora", "large_loss_chunks")
+THREE = {"packing_length": 15360, "gradient_accumulation_steps": 3}
+"""Three longer passes of as many tokens."""
+BLOCKS = ("packed_rows", "fused_lora", "fused_blocks", "large_loss_chunks")
 SPARSE = {"router_aux_loss_coef": 1e-3, "max_length": 2048, "learning_rate": 1e-4, "warmup_ratio": 0.05}
 """What the row of GPT-OSS-20B says, besides its batch of 1 x 16."""
 OURS_SPARSE = ("packed_rows", "attention_sinks", "fused_lora", "fused_experts", "large_loss_chunks")
@@ -114,6 +117,12 @@ CONFIGS: dict[str, tuple[dict[str, object], tuple[str, ...]]] = {
     "packed-nodropout": ({**LONG, "attn_impl": "flash_attn", "lora_dropout": 0}, ("packed_rows",)),
     "ours": ({**LONG, "attn_impl": "flash_attn"}, OURS),
     "ours-fp8": ({**LONG, "attn_impl": "flash_attn"}, (*OURS, "frozen_fp8")),
+    "ours-blocks": ({**LONG, "attn_impl": "flash_attn"}, BLOCKS),
+    "ours-blocks-15k-fa4": ({**LONG, **THREE, "attn_impl": "flash_attention_4"}, BLOCKS),
+    "ours-blocks-fp8-15k-fa4": ({**LONG, **THREE, "attn_impl": "flash_attention_4"}, (*BLOCKS, "frozen_fp8")),
+    "ours-blocks-fa4": ({**LONG, "attn_impl": "flash_attention_4"}, BLOCKS),
+    "ours-blocks-fp8": ({**LONG, "attn_impl": "flash_attn"}, (*BLOCKS, "frozen_fp8")),
+    "ours-blocks-fp8-fa4": ({**LONG, "attn_impl": "flash_attention_4"}, (*BLOCKS, "frozen_fp8")),
     "ours-fa4": ({**LONG, "attn_impl": "flash_attention_4"}, OURS),
     "ours-nodropout": (
         {**LONG, "attn_impl": "flash_attn", "lora_dropout": 0},
