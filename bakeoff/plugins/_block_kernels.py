@@ -197,7 +197,7 @@ if triton is not None:
         tl.store(at_rank + step, total_up * scale_up, stored)
         tl.store(at_rank + 2 * step, total_down * scale_down, stored)
 
-    @triton.jit
+    @triton.jit  # type: ignore[untyped-decorator]
     def _take(  # type: ignore[no-untyped-def]
         x,
         kept,
@@ -410,15 +410,21 @@ def gather(
     blocks, parts, rows_each = _grid(height, width, rows, columns)
     partial = wide.new_empty(count, parts, rank, width, dtype=torch.float32)
     out = torch.empty_like(wide) if products else None
-    # what a kernel for three does not read repeats the first
-    three = [
-        (*many, *many[:1] * 2)[:3] for many in (products or [wide], [a.contiguous() for a in factors], drops)
-    ]
-    seeds = (drop.seed for drop in three[2])
     sizes = (rank, lora._padded(rank), drops[0].rate > 0, count, out is not None, rows, columns)
+    seeds = _three([drop.seed for drop in drops])
     _gather_kernel[(blocks, parts)](
-        *(*three[0], wide, thin, *three[1], wide if out is None else out, partial),
+        *_three(products or [wide]),
+        wide,
+        thin,
+        *_three([a.contiguous() for a in factors]),
+        wide if out is None else out,
+        partial,
         *(height, width, rows_each, parts, *seeds, lora._threshold(drops[0].rate), drops[0].scale, *sizes),
         num_warps=warps,
     )
     return out, partial.sum(1)
+
+
+def _three(many: Sequence[Any]) -> tuple[Any, ...]:
+    """Arguments for a kernel that takes three: what it does not read repeats the first."""
+    return (*many, many[0], many[0])[:3]

@@ -2,7 +2,7 @@
 # Full-size runs on one card, in parts that fit a short loan of the machine; later parts use what earlier ones left in
 # /dev/shm and /tmp.
 #   bench/gpu/card.sh OUT PART...
-# unpack    Python packages that the machine lacks, from the parts PARTS/{site,vllm}.tar.xz.* that pack.sh made, and their check
+# unpack    Python packages that the machine lacks, from the parts PARTS/{site,vllm,fa4}.tar.xz.* that pack.sh made, and their check
 # models    random weights of Qwen2.5-7B and Llama-3.1-8B
 # published random weights of the families FORMS (chatglm3 internlm2 baichuan2 gpt_oss) in their published forms, in
 #           /dev/shm/published; what they were converted from and to before makes room
@@ -20,19 +20,19 @@ say() { echo "[$(( $(date +%s) - began )) s] $*"; }
 memory() { nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits; }
 export PYTHONPATH=$PWD PYTHONUNBUFFERED=1 PYTORCH_ALLOC_CONF=expandable_segments:True
 export VLLM_USE_FLASHINFER_SAMPLER=0 # pack.sh leaves flashinfer out, and vLLM imports it unless told not to
-mkdir -p "$out" /tmp/site /tmp/vllm
+mkdir -p "$out" /tmp/site /tmp/vllm /tmp/fa4
 nvidia-smi --query-gpu=timestamp,memory.used --format=csv,noheader,nounits -lms 1000 > "$out/memory.csv" & watch=$!
 trap 'kill $watch' EXIT
 say "$(nvidia-smi --query-gpu=name,memory.total --format=csv,noheader), holds $(memory) MiB"
 
 unpack() {
-  for kind in site vllm; do
+  for kind in site vllm fa4; do
     ls "${PARTS:-.gpu}/$kind".tar.xz.* > /dev/null 2>&1 || continue
     cat "${PARTS:-.gpu}/$kind".tar.xz.* | xz -dc -T0 | tar -xf - -C "/tmp/$kind" || exit 3
   done
   # before the machine's own, also for a program that is started without PYTHONPATH, as those of another environment are
   python3 -c 'import site; print(site.getsitepackages()[0])' | {
-    read -r own && echo "import sys; sys.path[1:1] = ['/tmp/site', '/tmp/vllm']" > "$own/benchmark.pth"; }
+    read -r own && echo "import sys; sys.path[1:1] = ['/tmp/fa4', '/tmp/fa4/nvidia_cutlass_dsl/dsl_packages', '/tmp/site', '/tmp/vllm']" > "$own/benchmark.pth"; }
   python3 -c 'import evalscope.run, swift, lmdeploy, liger_kernel; from evalscope.report import gen_html_report_file' || exit 3
 }
 

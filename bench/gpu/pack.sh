@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # For a machine with a card but without a network: what it lacks, as archives in parts of 51 MB that card.sh unpacks.
-#   PYTHON=python3.12 bench/gpu/pack.sh FOLDER      # the card machine's Python; gives FOLDER/{site,vllm,sglang}.tar.xz.NN
+#   PYTHON=python3.12 bench/gpu/pack.sh FOLDER      # the card machine's Python; gives FOLDER/{site,vllm,sglang,fa4}.tar.xz.NN
 set -eu
 here=$(dirname "$(realpath "$0")") python=${PYTHON:-python3.12}
 mkdir -p "$1" && cd "$1"
-rm -rf site vllm sglang wheels && mkdir site vllm sglang wheels
+rm -rf site vllm sglang fa4 wheels && mkdir site vllm sglang fa4 wheels
 
 "$python" -m pip install --quiet --no-deps --no-compile --target site -r "$here/packages.txt"
 # what only another engine, other cards or a linker want
@@ -35,9 +35,13 @@ unzip -q wheels/vllm-*.whl -d vllm -x '*/_vllm_fa2_C*' 'vllm/vllm-rs' '*/third_p
 rm -rf sglang/sgl_kernel/{flash_ops*,infllm_ops*,flashmla_ops*,sm100} sglang/{bin,share}
 sed -i 's/tokenizers>=0.22.0,<=0.23.0/tokenizers>=0.22.0,<=0.24.0/' sglang/transformers/dependency_versions_table.py
 
-for kind in site vllm sglang; do
+# flash attention 4, which compiles its kernels where it runs
+"$python" -m pip install --quiet --no-deps --no-compile --target fa4 flash-attn-4==4.0.0b36 quack-kernels==0.6.5 einops==0.8.2 \
+  apache-tvm-ffi==0.1.11 torch-c-dlpack-ext==0.1.5 nvidia-cutlass-dsl{,-libs-base,-libs-core,-libs-cu13}==4.8.1
+
+for kind in site vllm sglang fa4; do
   find "$kind" -name __pycache__ -prune -exec rm -rf {} +
   tar -C "$kind" -cf - . | xz -T0 -4 | split -b 51000000 -d - "$kind.tar.xz."
 done
-rm -rf site vllm sglang wheels
+rm -rf site vllm sglang fa4 wheels
 ls -l
