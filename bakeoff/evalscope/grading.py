@@ -30,10 +30,10 @@ from bakeoff.foundation.sentences import joined as joined_statements
 from bakeoff.scoring.extraction import extract_choice
 from bakeoff.scoring.labels import LETTERS
 from bakeoff.scoring.leakage import Leak
+from bakeoff.scoring.open_replies import POOR_ALARM, poor_replies
 from bakeoff.scoring.reading import final_part
 from bakeoff.scoring.scores import (
     ALL,
-    POOR_ALARM,
     REPEATED_SHARE,
     Sample,
     Score,
@@ -45,7 +45,6 @@ from bakeoff.scoring.scores import (
     chance_of,
     ledger,
     one_sided,
-    poor_replies,
     repetitions,
     score,
 )
