@@ -32,18 +32,15 @@ _SHORTEST = 8
 
 def elsewhere(samples: Sequence[Sample]) -> str:
     """Return a warning where open replies answer other questions, or ``""``."""
-    by_question = {s.question: s for s in samples if not s.options and s.status == "answered"}
-    replies = [
-        (letter_pairs(sample.reply), letter_pairs(f"{sample.question}\n{sample.target}"))
-        for sample in by_question.values()
-    ]
-    long = [(reply, wanted) for reply, wanted in replies if len(reply) >= _SHORTEST]
-    if len(long) < _FEWEST or len(long) <= len(replies) / 2:
+    asked = list({s.question: s for s in samples if not s.options and s.status == "answered"}.values())
+    step = max(1.0, len(asked) / _MOST)
+    chosen = [asked[int(step * number)] for number in range(min(_MOST, len(asked)))]
+    pairs = [(letter_pairs(s.reply), letter_pairs(f"{s.question}\n{s.target}")) for s in chosen]
+    long = [(reply, wanted) for reply, wanted in pairs if len(reply) >= _SHORTEST]
+    if len(long) < _FEWEST or len(long) <= len(pairs) / 2:
         return ""
-    step = max(1.0, len(long) / _MOST)
-    chosen = [long[int(step * number)] for number in range(min(_MOST, len(long)))]
-    own = belonging([reply for reply, _ in chosen], [wanted for _, wanted in chosen])
-    return ELSEWHERE() if own < max(2.0, math.sqrt(len(chosen)) / 2) else ""
+    own = belonging([reply for reply, _ in long], [wanted for _, wanted in long])
+    return ELSEWHERE() if own < max(2.0, math.sqrt(len(long)) / 2) else ""
 
 
 def belonging(replies: Sequence[set[str]], wanted: Sequence[set[str]]) -> float:
@@ -54,12 +51,7 @@ def belonging(replies: Sequence[set[str]], wanted: Sequence[set[str]]) -> float:
     random (the linear permutation statistic; Hoeffding 1951). 0 where nothing is shared, infinite where all texts are
     one.
     """
-    places: dict[str, int] = {}
-    ours, theirs = (
-        [sum(1 << places.setdefault(pair, len(places)) for pair in text) for text in texts]
-        for texts in (replies, wanted)
-    )
-    likeness = [[_cosine(one, other) for other in theirs] for one in ours]
+    likeness = [[_cosine(one, other) for other in wanted] for one in replies]
     size = len(likeness)
     of_reply = [math.fsum(row) / size for row in likeness]
     of_text = [math.fsum(column) / size for column in zip(*likeness, strict=True)]
@@ -74,6 +66,5 @@ def belonging(replies: Sequence[set[str]], wanted: Sequence[set[str]]) -> float:
     return math.fsum(rest[i][i] for i in range(size)) / spread if spread > 1e-9 else math.inf
 
 
-def _cosine(one: int, other: int) -> float:
-    both = one.bit_count() * other.bit_count()
-    return (one & other).bit_count() / math.sqrt(both) if both else 0.0
+def _cosine(one: set[str], other: set[str]) -> float:
+    return len(one & other) / math.sqrt(len(one) * len(other)) if one and other else 0.0

@@ -7,7 +7,9 @@ questions, speaks another language or was cut off is no answer to be compared by
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
 from statistics import fmean, pstdev
 from typing import TYPE_CHECKING
 
@@ -56,7 +58,8 @@ CUT_OFF = Template(
 
 POOR_ALARM, POOR_LIMIT = 0.05, 0.2
 """Share of poor replies in an open suite that is told, and that makes the score invalid."""
-_FEWEST = 3
+_FEWEST, _FEWEST_CUT = 3, 5
+"""Poor replies from which they are told, and different ones from which one length is no coincidence."""
 _PIECE, _LOOP_LENGTH, _LOOP_SHARE = 5, 40, 0.35
 """Letters of a piece, letters from which a text can loop, and the share of different pieces below which it does."""
 _LONG_ENOUGH = 10
@@ -78,12 +81,12 @@ def poor_replies(samples: Sequence[Sample], share: float) -> list[str]:
     """Warn when more than *share* of the open replies are poor ones."""
     replies = [s for s in samples if not s.options and s.status == "answered"]
     warnings: list[str] = []
-    for is_poor, form in _KINDS:
-        count = sum(map(is_poor, replies))
-        if count > share * len(replies) and count >= min(_FEWEST, len(replies)):
-            warnings.append(form(share=count / len(replies)))
+    flaws = Counter(flaw for s in replies for flaw in _flaws(s.question, s.reply, s.target))
+    for form in (ECHOES, NEARLY_EMPTY, OTHER_SCRIPT, LOOPS, RUNS_ON):
+        if flaws[form.id] > share * len(replies) and flaws[form.id] >= min(_FEWEST, len(replies)):
+            warnings.append(form(share=flaws[form.id] / len(replies)))
     cut = _cut_off(replies)
-    if len(cut) > share * len(replies) and len(cut) >= _FEWEST:
+    if cut and len(cut) > share * len(replies):
         length = round(fmean(len(_letters(sample.reply)) for sample in cut))
         warnings.append(CUT_OFF(share=len(cut) / len(replies), length=length))
     return warnings
@@ -122,13 +125,17 @@ def runs_on(reply: str) -> bool:
     return bool(_FURTHER_TURN.search(final_part(reply)))
 
 
-_KINDS: tuple[tuple[Callable[[Sample], bool], Template], ...] = (
-    (lambda sample: is_echo(sample.question, sample.reply), ECHOES),
-    (lambda sample: is_near_empty(sample.reply, sample.target), NEARLY_EMPTY),
-    (lambda sample: is_in_other_script(sample.reply, sample.target), OTHER_SCRIPT),
-    (lambda sample: is_loop(sample.reply, sample.target), LOOPS),
-    (lambda sample: runs_on(sample.reply) and not runs_on(sample.target), RUNS_ON),
-)
+@lru_cache(maxsize=65536)
+def _flaws(question: str, reply: str, target: str) -> tuple[str, ...]:
+    """Return the kinds of poor reply that *reply* is; each metric asks."""
+    kinds = {
+        ECHOES.id: is_echo(question, reply),
+        NEARLY_EMPTY.id: is_near_empty(reply, target),
+        OTHER_SCRIPT.id: is_in_other_script(reply, target),
+        LOOPS.id: is_loop(reply, target),
+        RUNS_ON.id: runs_on(reply) and not runs_on(target),
+    }
+    return tuple(kind for kind, holds in kinds.items() if holds)
 
 
 def _cut_off(samples: Sequence[Sample]) -> list[Sample]:
@@ -138,12 +145,13 @@ def _cut_off(samples: Sequence[Sample]) -> list[Sample]:
     """
     open_ended = [sample for sample in samples if not _is_closed(sample.reply)]
     references = sum(not _is_closed(sample.target) for sample in samples)
-    if len(open_ended) < _FEWEST or references > len(open_ended) / 2:
+    if len({sample.reply for sample in open_ended}) < _FEWEST_CUT or references > len(open_ended) / 2:
         return []
     lengths = [len(_letters(sample.reply)) for sample in open_ended]
     return open_ended if pstdev(lengths) < 0.15 * fmean(lengths) and fmean(lengths) > 4 else []
 
 
+@lru_cache(maxsize=65536)
 def _is_closed(text: str) -> bool:
     return bool(_CLOSED.search(final_part(text)))
 
@@ -171,5 +179,6 @@ def _script(text: str) -> str:
     return name if total >= _LONG_ENOUGH and sizes[name] >= 0.7 * total else ""
 
 
+@lru_cache(maxsize=4096)
 def _letters(text: str) -> str:
     return re.sub(r"[\W_]+", "", final_part(text)).lower()
