@@ -174,7 +174,7 @@ def test_one_error_text_to_several_cases_is_no_reply_and_asked_again(tmp_path: P
 @pytest.mark.parametrize(
     ("say", "words"),
     [
-        (lambda n, case: f"{case.messages[-1]['content'][:9]}，不易。{'；'.join(case.what_a_good_reply_does[:3])}。", ""),
+        (lambda n, case: f"{case.messages[-1]['content'][:9]}。{'；'.join(case.what_a_good_reply_does[:3])}。", ""),
         (lambda n, case: "感谢您的信任，祝您生活愉快，再见。", "one text"),
         (lambda n, case: case.messages[-1]["content"], "repeat their question"),
         (lambda n, case: load_cases()[n - 1].messages[-1]["content"][:60] + "，你不容易。", "no nearer to their own"),
