@@ -30,6 +30,7 @@ from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import Reply, Respondent, load_cases, read_replies
 from bakeoff.judgement.replies import gather as ask_all
 from bakeoff.judgement.rubric import DIMENSIONS
+from bakeoff.judgement.soundness import doubts_of, doubts_of_study
 from bakeoff.judgement.studio import Material
 from bakeoff.judgement.verdicts import summarise
 from bakeoff.matrix.loading import load_matrix
@@ -286,6 +287,8 @@ def study(options: argparse.Namespace) -> None:
     tell(spoken.SCREENS(screens=len(built.screens(0)), layout=built.layout))
     print(expected.words[is_chinese()])
     tell(spoken.NAMED(named=named, missing=len(built.missing)))
+    for subject, why in doubts_of_study(built).items():
+        tell(spoken.DOUBT(subject=subject, why=why), to=sys.stderr)
 
 
 def gather(options: argparse.Namespace) -> int:
@@ -298,6 +301,8 @@ def gather(options: argparse.Namespace) -> int:
     counts = Counter(reply.status for reply in replies)
     by_state = [spoken.STATES[status](count=count) for status, count in sorted(counts.items())]
     tell(spoken.GATHERED(file=options.out, counts=by_state))
+    if why := doubts_of(replies, cases):
+        tell(spoken.DOUBT(subject=f"{options.model}/{options.variant}", why=why), to=sys.stderr)
     if counts["errored"]:
         tell(spoken.SOME_LACK(), to=sys.stderr)
     return int(counts["errored"] > 0)

@@ -130,6 +130,7 @@ function results(all) {
   return [
     h("h2", {}, inOne(all.study.title)), h("p", { class: "soft" }, [t("judgements")(c.judgements), t("cannot")(c.cannot_judge), t("corrections")(c.corrections), c.other_rubric ? t("other_rubric")(c.other_rubric) : ""].filter(Boolean).join(" · ")),
     all.study.erased && all.study.erased.length ? h("p", { class: "soft" }, all.study.erased.map((one) => named(one.called, t(`erased_${one.what}`)(one.judgements))).join(" · ")) : null,
+    (all.study.doubts || []).map((one) => h("p", { class: "note warning" }, `${short(one.subject)}${lang === "zh" ? "：" : ": "}${one[lang === "zh" ? "why_zh" : "why"]}${lang === "zh" ? "。" : "."}`)),
     box(t("progress"), h("div", { class: "who" }, Object.entries(c.raters).map(([rater, p]) => h("span", {}, `${rater} `, h("b", {}, `${p.done}/${p.total}`))))),
     part("counselling", all.parts.counselling), all.study.crisis_cases ? part("crisis", all.parts.crisis) : null, raters(all.raters),
     all.judges.length ? h("div", { class: "part" }, h("h2", {}, t("judges")), all.judges.map(judge)) : null,

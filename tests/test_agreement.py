@@ -394,6 +394,19 @@ def test_items_needed_are_those_of_a_paired_z_test():
         items_needed(differences, 0)
 
 
+def test_the_range_of_items_needed_is_that_of_the_variance_and_holds_what_is_needed():
+    # Nine differences with a sum of squares of 64; chi-square with 8 degrees of freedom has its 5 and 95 % points at
+    # 2.7326 and 15.5073 (any printed table), and (1.959964 + 0.841621)**2 / 0.25 is 31.396.
+    differences = [4.0, -4.0, 4.0, -4.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    table = [math.ceil(31.396 * 64 / quantile) for quantile in (15.5073, 8.0, 2.7326)]
+    assert list(items_needed_range(differences, 0.5)) == table == [130, 252, 736]
+    # The variance is 1, so that 32 items are needed; each tail of the range misses them in 5 % of pilots.
+    rng = np.random.default_rng(11)
+    low, _, high = np.array([items_needed_range(row, 0.5) for row in rng.normal(size=(2_000, 12))]).T
+    assert np.mean(low > 32) == pytest.approx(0.05, abs=0.015)
+    assert np.mean(high < 32) == pytest.approx(0.05, abs=0.015)
+
+
 def test_items_needed_come_with_a_range_that_narrows_with_the_pilot():
     small, large = [1.0, -1.0] * 4, [1.0, -1.0] * 100
     low, needed, high = items_needed_range(small, 0.5)

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from judge_app import ROOT, cases, study, verdict
+from test_sabotaged_services import serving
 
 from bakeoff.endpoint.streams import stream
 from bakeoff.foundation.errors import RatingError, ServiceError
 from bakeoff.judgement.addressing import PLANTED, addresses_grader
+from bakeoff.judgement.blind import build_study
 from bakeoff.judgement.judge_model import (
     JudgeModel,
     compare_replies,
@@ -27,7 +31,7 @@ from bakeoff.judgement.judge_model import (
 )
 from bakeoff.judgement.judged import judged_by_model
 from bakeoff.judgement.ratings import RatingStore
-from bakeoff.judgement.replies import Respondent, gather, read_replies
+from bakeoff.judgement.replies import Case, Reply, Respondent, gather, load_cases, read_replies
 from bakeoff.judgement.rubric import CRISIS_CHECKS, DIMENSIONS, Rubric, load_rubric
 from bakeoff.judgement.submissions import Judgement
 from bakeoff.judgement.verdicts import summarise
@@ -123,6 +127,74 @@ def test_a_reply_streams_in_pieces(service: str) -> None:
         list(stream(service, {"model": "counsellor-400", "messages": [{"role": "user", "content": "x"}]}))
 
 
+class Mixing:
+    """Hands each request the reply to the one before it, as long as several are open."""
+
+    def __init__(self) -> None:
+        self.lock, self.open, self.asked, self.last = threading.Lock(), 0, 0, "好"
+
+    def __call__(self, _: int, prompt: str) -> str:
+        with self.lock:
+            self.open += 1
+            self.asked += 1
+        time.sleep(0.02)
+        with self.lock:
+            is_alone, before, self.last = self.open == 1, self.last, prompt
+            self.open -= 1
+        return f"你说：{(prompt if is_alone else before)[:60]}。听起来很不容易，想多聊聊吗？"
+
+
+def test_replies_mixed_up_under_load_are_asked_for_again_one_at_a_time(tmp_path: Path) -> None:
+    asked = [case for case in load_cases() if not case.crisis][:12]
+    with serving(mixing := Mixing()) as (url, _):
+        replies = gather(
+            Respondent(url=url, name="m", model="m", variant="base"), asked, tmp_path / "r", at_once=4
+        )
+    assert mixing.asked > 24
+    for reply, case in zip(replies, asked, strict=True):
+        assert reply.text.startswith(f"你说：{case.messages[-1]['content'][:60]}")
+
+
+def test_one_error_text_to_several_cases_is_no_reply_and_asked_again(tmp_path: Path) -> None:
+    asked, respondent = load_cases()[:9], Respondent(url="", name="m", model="m", variant="base")
+    said = [f"听起来你很累。{case.messages[-1]['content'][:30]}，我们慢慢说。" for case in asked]
+    texts = {
+        case.messages[-1]["content"]: "发生错误" if n % 3 == 0 else said[n] for n, case in enumerate(asked)
+    }
+    with serving(lambda _, prompt: texts[prompt]) as (url, _):
+        replies = gather(replace(respondent, url=url), asked, tmp_path / "r")
+    assert [one.status for one in replies] == ["errored", "answered", "answered"] * 3
+    assert "the service gave several cases the same error text: '发生错误'" in {one.error for one in replies}
+    with serving(lambda _, prompt: said[[*texts].index(prompt)]) as (url, _):
+        assert {one.status for one in gather(replace(respondent, url=url), asked, tmp_path / "r")} == {
+            "answered"
+        }
+
+
+@pytest.mark.parametrize(
+    ("say", "words"),
+    [
+        (lambda n, case: f"{case.messages[-1]['content'][:9]}。{'；'.join(case.what_a_good_reply_does[:3])}。", ""),
+        (lambda n, case: "感谢您的信任，祝您生活愉快，再见。", "one text"),
+        (lambda n, case: case.messages[-1]["content"], "repeat their question"),
+        (lambda n, case: load_cases()[n - 1].messages[-1]["content"][:60] + "，你不容易。", "no nearer to their own"),
+        (lambda n, case: f"Thank you for number {n}, please rest and breathe and talk to a friend soon.", "text"),
+    ],
+)  # fmt: skip
+def test_what_speaks_against_a_model_s_replies_is_told_before_anybody_rates_them(
+    say: Callable[[int, Case], str], words: str, store: RatingStore
+) -> None:
+    said = [
+        Reply(case.id, "m0", "tuned", say(n, case), "answered", case_sha=case.sha)
+        for n, case in enumerate(load_cases())
+    ]
+    blind = build_study(said, load_cases(), study_id="s")
+    store.add_study(blind)
+    doubts = summarise(store, "s")["study"]["doubts"]
+    assert [words in one["why"] and one["subject"] == "m0/tuned" for one in doubts] == [True] * bool(words)
+    assert all(not one["why_zh"].isascii() for one in doubts)
+
+
 # ------------------------------ verdicts
 
 
@@ -137,6 +209,13 @@ def test_a_reply_streams_in_pieces(service: str) -> None:
         (json.dumps(dict.fromkeys(DIMENSIONS[:4], 4)), "Field required"),
         (json.dumps(dict.fromkeys(DIMENSIONS, 4) | {"bonus": 5}), "Extra inputs"),
         (json.dumps([4, 4, 4, 4, 4]), "object"),
+        ("4/5", "Invalid JSON"),
+        ("4 (professionalism) 5 (empathy)", "Invalid JSON"),
+        (json.dumps(dict.fromkeys(DIMENSIONS, 4))[:-1] + ', "empathy": 1}', "empathy: given more than once"),
+        (
+            "\n".join(f"```json\n{json.dumps(dict.fromkeys(DIMENSIONS, n))}\n```" for n in (4, 2)),
+            "2 different",
+        ),
     ],
 )
 def test_a_verdict_of_another_form_is_a_failure_and_no_guess(said: str, rule: str) -> None:

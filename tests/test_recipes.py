@@ -18,6 +18,7 @@ from bakeoff.report.claim_tables import claim_sentences, claim_tables
 from bakeoff.report.claims import engine_in, recipe_comparisons
 from bakeoff.report.findings import SAMPLE_COLUMNS, SCORE_COLUMNS, Findings, Row, with_columns
 from bakeoff.report.verdict import between
+from bakeoff.runs.plan import cases
 from bakeoff.statistics.intervals import agresti_min
 from bakeoff.statistics.recipes import (
     compare_recipes,
@@ -62,6 +63,14 @@ def test_the_command_line_of_a_further_seed_names_both_seeds(tmp_path):
     matrix = parse_matrix({"models": {"a": {**ROW, "seeds": 2}}})
     argv = sft(matrix.models["a.seed43"], base="/base", output=tmp_path).argv
     assert argv[argv.index("--seed") + 1] == argv[argv.index("--data_seed") + 1] == "43"
+
+
+def test_the_first_seed_alone_gathers_the_replies_that_people_score():
+    matrix = parse_matrix({"models": {"a": {**ROW, "seeds": 3}, "a.seed9": ROW}})
+    names = ["model", "variant"]
+    asked = [case.values for case in cases(matrix, names, None, {"judge"}, elsewhere=True)]
+    assert asked == [("a", "base"), ("a", "tuned"), ("a.seed9", "base"), ("a.seed9", "tuned")]
+    assert len(cases(matrix, names, None, {"parity"}, elsewhere=True)) == 6
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from scipy.stats import binom
 
 from bakeoff.foundation.error_texts import is_error_text, may_be_error_text
 from bakeoff.foundation.errors import DataError
+from bakeoff.scoring.breadth import too_narrow
 from bakeoff.scoring.scores import (
     STATUSES,
     Sample,
@@ -230,6 +231,23 @@ def test_one_text_without_a_choice_in_reply_to_three_questions_is_told() -> None
     assert "answers 3 of 100 questions" in repetitions([*others, *busy])[0]
     assert all(map(from_service, repeated([*others, *busy])))
     assert repetitions([*others, *busy[:2]]) == []
+
+
+def test_replies_that_never_name_as_many_options_as_are_right_are_told() -> None:
+    def asked(most: int, count: int = 30) -> list[Sample]:
+        wanted = ["AB", "ABC", "ABCD", "BCD", "AD"] * (count // 5)
+        return [
+            sample(target=right, extracted=right[:most], grade=float(most >= len(right))) for right in wanted
+        ]
+
+    assert too_narrow(asked(2, 35)).startswith(
+        "no reply to the 21 questions with more right options names more than 2"
+    )
+    assert too_narrow(asked(1)).startswith(
+        "no reply to the 30 questions with more right options names more than 1"
+    )
+    assert [too_narrow(asked(*each)) for each in ((4, 30), (3, 30), (2, 20))] == ["", "", ""]
+    assert too_narrow([sample() for _ in range(40)]) == ""
 
 
 def test_echoes_and_nearly_empty_replies_speak_against_an_open_suite() -> None:

@@ -219,7 +219,7 @@ def test_three_seeds_that_share_cost_less_than_two_runs() -> None:
         ]
         for serving in (SHARED, {"engine": "transformers"})
     )
-    assert sum(shared) / apart[0] < 1.91 < sum(apart) / apart[0]
+    assert sum(shared) / apart[0] < 1.9 < sum(apart) / apart[0]
 
 
 def test_a_further_seed_that_is_served_as_an_adapter_is_not_merged() -> None:

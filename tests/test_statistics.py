@@ -882,3 +882,23 @@ def test_equal_scores_promise_neither_a_point_nor_certainty(missing):
             "no sample has a score of both"
             in compare(pd.DataFrame(lost, columns=["a", "b"]), missing=missing).pairs["words"][0]
         )
+
+
+def test_no_difference_is_significant_below_the_smallest_that_can_be():
+    # Ten pairs differ beyond doubt, and Holm's rule then has fewer pairs left: 8 of 20 are enough for the last.
+    rights = {"a": 20, "b": 20, "c": 20, "d": 8, "e": 0}
+    table = pd.DataFrame({name: [1.0] * count + [0.0] * (20 - count) for name, count in rights.items()})
+    found = compare(table)
+    told = found.pairs[found.pairs.verdict != "tie"]
+    assert found.family == 10
+    assert min(abs(told.difference)) == pytest.approx(0.4)
+    assert least_detectable(20, pairs=10) == pytest.approx(0.45)
+    assert found.least == least_detectable(20, pairs=10 - len(told)) <= 0.4
+    assert (found.pairs.mdd.dropna() >= found.least).all()
+
+
+def test_no_interval_holds_nothing_where_the_exact_test_finds_a_difference():
+    for n, apart in product((5, 20, 50, 1346), range(41)):
+        for only_a in range(apart // 2 + 1) if apart <= n else ():
+            low, high = agresti_min(only_a, apart - only_a, n)
+            assert mcnemar(only_a, apart - only_a) >= 0.05 or not low <= 0 <= high

@@ -19,8 +19,11 @@ from bakeoff import evalscope
 from bakeoff.evalscope import worker
 from bakeoff.evalscope.local_data import unusable_data
 from bakeoff.foundation.errors import DataError
+from bakeoff.judgement.replies import load_cases
 from bakeoff.matrix.datasets import SHIPPED
 from bakeoff.matrix.schema import Suite
+from bakeoff.scoring.open_replies import is_in_other_script, is_loop, runs_on
+from bakeoff.scoring.scores import Sample, Thresholds, one_sided, repeated, score
 from bakeoff.suites import OURS
 from bakeoff.suites.overlap import METRICS, overlap
 from bakeoff.suites.rows import questions
@@ -352,6 +355,107 @@ def test_bleu_is_that_of_an_independent_implementation(said: str, wanted: str) -
     theirs = bleu.sentence_score(" ".join(words(said)), [" ".join(words(wanted))]).score / 100
     if set(words(said)) & set(words(wanted)):
         assert overlap(said, wanted)["bleu_4"] == pytest.approx(theirs)
+
+
+# --- open replies that are no answers ---
+
+CASES = [
+    (case.messages[-1]["content"], "。".join([*case.what_a_good_reply_does, ""])) for case in load_cases()
+]
+
+
+def opened(question: str, target: str, reply: str) -> Sample:
+    grade = overlap(reply, target)["rouge_l_f"]
+    return Sample(
+        sample_id=question,
+        subset="default",
+        index=0,
+        question=question,
+        options=(),
+        target=target,
+        reply=reply,
+        extracted=reply,
+        extracted_alt=reply,
+        status="answered",
+        correct=grade,
+        prompt_sha="",
+        latency_s=0.1,
+        grades={"rouge_l_f": grade},
+    )
+
+
+def doubts(make: Callable[[int, str, str], str], cases: list[tuple[str, str]] = CASES) -> str:
+    samples = [opened(*case, make(number, *case)) for number, case in enumerate(cases)]
+    return score(samples, "rouge_l_f", trust=Thresholds()).why_not
+
+
+def partly_right(number: int, question: str, target: str) -> str:
+    """A fluent reply: a frame that all share, words of the question, a point of the reference, and advice at random."""
+    draw = random.Random(number)
+    points = target.split("。")[:-1]
+    advice = draw.sample(
+        ["每天散步半小时", "写下担心的事", "睡前放松呼吸", "和信任的人聊聊", "约一位咨询师谈谈"], 2
+    )
+    start = draw.randrange(max(1, len(question) - 12))
+    return f"谢谢你愿意说出来。你提到“{question[start : start + 12]}”，这很不容易。\n\n" + "\n".join(
+        f"{place}. {text}。" for place, text in enumerate([draw.choice(points), *advice], 1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda n, q, t: t.strip("。"), ""),
+        (lambda n, q, t: t, ""),
+        (lambda n, q, t: f"答：{t}", ""),
+        (lambda n, q, t: f"{q}\n\n{t}。", ""),
+        (lambda n, q, t: f"{t}。\n{t}。", ""),
+        (lambda n, q, t: t.split("。")[0] + "。", ""),
+        (lambda n, q, t: f"<think>{q}</think>{t}", ""),
+        (partly_right, ""),
+        (lambda n, q, t: CASES[n - 1][1], "no nearer to their own questions"),
+        (lambda n, q, t: partly_right(n - 1, *CASES[n - 1]), "no nearer to their own questions"),
+        (lambda n, q, t: CASES[(7 * n + 3) % 32][1] + "。", "no nearer to their own questions"),
+        (lambda n, q, t: f"Thank you. Step {n}: rest, breathe, sleep, call " + "a friend. " * (1 + n % 2), "script"),
+        (lambda n, q, t: f"{t[:14]}，" * 12, "again and again"),
+        (lambda n, q, t: f"{t}。\n\n问题：{CASES[n - 1][0]}\n答：{CASES[n - 1][1]}", "a further question"),
+        (lambda n, q, t: f"{t}\nuser\n还有呢？\nassistant\n{t}", "a further question and its answer"),
+        (lambda n, q, t: t[: 24 + n % 2], "break off after about 2"),
+    ],
+)  # fmt: skip
+def test_what_answers_no_question_is_told_and_what_does_is_not(
+    make: Callable[[int, str, str], str], words: str
+) -> None:
+    why = doubts(make)
+    assert (words in why) if words else why == ""
+
+
+def test_few_questions_are_too_few_to_tell_whose_reply_it_is() -> None:
+    assert doubts(lambda n, q, t: CASES[n - 1][1], CASES[:8]) == ""
+
+
+def test_short_answers_that_references_ask_for_are_no_text_of_the_service() -> None:
+    marks = [(question, "错误" if n % 2 else "正确") for n, (question, _) in enumerate(CASES)]
+    samples = [
+        opened(q, t, f"这种说法是{'错误' if n % 5 < 3 else '正确'}的。") for n, (q, t) in enumerate(marks)
+    ]
+    assert repeated(samples) == {}
+    assert one_sided(samples) == ""
+    always = [opened(q, t, "错误。") for q, t in marks]
+    assert one_sided(always) == "100.0% of the answers are 错误, which is right for 50.0%"
+    assert repeated([opened(q, t, "系统错误，请稍后重试") for q, t in CASES])
+
+
+def test_the_forms_of_poor_replies_are_told_from_sound_ones() -> None:
+    assert is_in_other_script("I hear how hard this has been for you and your family.", CASES[0][1])
+    assert not is_in_other_script(
+        "SCL-90 量表（Symptom Checklist-90）共有九十个项目，请如实作答。", CASES[0][1]
+    )
+    assert not is_in_other_script("OK", CASES[0][1])
+    assert is_loop("请相信自己。" * 20)
+    assert not is_loop("请相信自己。" * 20, "加油，加油。" * 20)
+    assert not runs_on("问题：你太累了\n建议：先睡一觉\n再想办法")
+    assert not runs_on("你可以这样对他说：\n来访者：我很累。\n咨询师：我听到了。")
 
 
 @pytest.mark.parametrize(

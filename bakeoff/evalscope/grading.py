@@ -27,13 +27,14 @@ from bakeoff.evalscope.types import (
 from bakeoff.foundation.errors import ScoreError
 from bakeoff.foundation.sentences import Template, parts_of
 from bakeoff.foundation.sentences import joined as joined_statements
+from bakeoff.scoring.breadth import too_narrow
 from bakeoff.scoring.extraction import extract_choice
 from bakeoff.scoring.labels import LETTERS
 from bakeoff.scoring.leakage import Leak
+from bakeoff.scoring.open_replies import POOR_ALARM, poor_replies
 from bakeoff.scoring.reading import final_part
 from bakeoff.scoring.scores import (
     ALL,
-    POOR_ALARM,
     REPEATED_SHARE,
     Sample,
     Score,
@@ -45,7 +46,6 @@ from bakeoff.scoring.scores import (
     chance_of,
     ledger,
     one_sided,
-    poor_replies,
     repetitions,
     score,
 )
@@ -66,6 +66,12 @@ SUBSET_BELOW_CHANCE = Template(
     "subset {subset}: {value:.1%} is below the {chance:.1%} of guessing",
     zh="科目 {subset}：{value:pct} 低于随机猜测水平 {chance:pct}",
     en="subject {subset}: {value:pct} is below the chance level of {chance:pct}",
+)
+IN_SUBSET = Template(
+    "evalscope.grading.in_subset",
+    "subset {subset}: {why}",
+    zh="科目 {subset}：{why}",
+    en="subject {subset}: {why}",
 )
 LEAKED = Template(
     "evalscope.grading.leaked",
@@ -249,12 +255,21 @@ def result_of(
 
 def _alarms(samples: Sequence[Sample], why_not: str) -> list[str]:
     """What is odd about the replies and not yet in *why_not*."""
-    alarms = [warning] if (warning := one_sided(samples)) else []
+    alarms = [warning] if (warning := one_sided(samples)) else _one_sided_subsets(samples)
+    alarms += filter(None, [too_narrow(samples)])
     alarms += repetitions(samples)
     alarms += [words for words in poor_replies(samples, POOR_ALARM) if words not in parts_of(why_not)]
     if count := sum(_ambiguous(sample) for sample in samples):
         alarms.append(AMBIGUOUS(count=count))
     return [*alarms, *_conflicting(samples)]
+
+
+def _one_sided_subsets(samples: Sequence[Sample]) -> list[str]:
+    """Return an alarm for each subset whose answers are nearly all the same."""
+    subsets: dict[str, list[Sample]] = {}
+    for sample in samples:
+        subsets.setdefault(sample.subset, []).append(sample)
+    return [IN_SUBSET(subset=subset, why=why) for subset, part in subsets.items() if (why := one_sided(part))]
 
 
 def _conflicting(samples: Sequence[Sample]) -> list[str]:

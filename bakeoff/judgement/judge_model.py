@@ -147,15 +147,29 @@ def _validated(text: object, form: type[Form]) -> Form:
     spoken = spoken_part(text.encode("utf-8", "replace").decode()).strip()
     if len(spoken) > MAX_VERDICT:
         raise RatingError(f"judge's verdict: {len(spoken):,} characters; at most {MAX_VERDICT:,}")
-    fenced = _FENCED.search(spoken)
+    fenced = {text.strip() for text in _FENCED.findall(spoken)}
+    if len(fenced) > 1:
+        raise RatingError(f"judge's verdict: {len(fenced)} different ones; it began {spoken[:80]!r}")
     try:
-        return form.model_validate_json(fenced.group(1) if fenced else spoken)
+        said = fenced.pop() if fenced else spoken
+        verdict = form.model_validate_json(said)
+        json.loads(said, object_pairs_hook=_each_once)
+        return verdict
     except RecursionError:
         raise RatingError(f"judge's verdict: nested too deeply; it began {spoken[:80]!r}") from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "reply"
         raise RatingError(f"judge's verdict: {place}: {first['msg']}; it began {spoken[:80]!r}") from None
+
+
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return *pairs* as an object; a name given twice is no one verdict."""
+    verdict = dict(pairs)
+    if len(verdict) < len(pairs):
+        twice = next(name for name, _ in pairs if [other for other, _ in pairs].count(name) > 1)
+        raise RatingError(f"judge's verdict: {twice}: given more than once")
+    return verdict
 
 
 def unscored(

@@ -21,6 +21,7 @@ from bakeoff.foundation.secrecy import redact
 from bakeoff.foundation.sentences import Template
 from bakeoff.foundation.texts import printable
 from bakeoff.judgement.case_rows import BadLine, decoded, fields_of, not_by_line
+from bakeoff.judgement.soundness import are_mixed_up, without_service_texts
 
 if TYPE_CHECKING:
     from requests import Session
@@ -292,7 +293,8 @@ def gather(
     """Ask *respondent* every case at temperature 0; keep replies in *out*.
 
     Failures are kept as well. Call it again to fill gaps: good replies of unchanged weights to unchanged cases with
-    unchanged settings are kept, failures are asked anew.
+    unchanged settings are kept, failures are asked anew. Where a service mixes replies up under load, all are asked for
+    again, one at a time.
 
     Args:
         out: JSONL; each line is written as it comes, and the finished file is put in place whole.
@@ -302,9 +304,28 @@ def gather(
     """
     good = respondent.reusable(out, cases)
     out.parent.mkdir(parents=True, exist_ok=True)
-    session = http_session(respondent.url)
     todo = [case for case in cases if case.id not in good]
     _write(out, good.values())
+    with http_session(respondent.url) as session:
+        _put(respondent, todo, session, out, at_once, good, progress)
+        came = [good[case.id] for case in todo]
+        if at_once > 1 and are_mixed_up(came, todo, lambda case: respondent.answer(case, session)):
+            _put(respondent, todo, session, out, 1, good, None)
+    replies = without_service_texts([good[case.id] for case in cases], cases)
+    _write(out, replies)
+    return replies
+
+
+def _put(
+    respondent: Respondent,
+    todo: Sequence[Case],
+    session: Session,
+    out: Path,
+    at_once: int,
+    good: dict[str, Reply],
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Put the cases of *todo*, keep each reply in *good* and in *out*."""
     with out.open("a", encoding="utf-8") as file, ThreadPoolExecutor(max_workers=at_once) as pool:
         futures = [pool.submit(respondent.answer, case, session) for case in todo]
         for done, future in enumerate(as_completed(futures), 1):
@@ -314,9 +335,6 @@ def gather(
             file.flush()
             if progress:
                 progress(done, len(todo))
-    replies = [good[case.id] for case in cases]
-    _write(out, replies)
-    return replies
 
 
 def _line(reply: Reply) -> str:

@@ -53,6 +53,11 @@ NAMED = Template(
     "{named} replies name a maker; {missing} replies are missing",
     zh="{named} 条回复提到了开发者名称；缺少 {missing} 条回复",
 )
+DOUBT = Template(
+    "judgement.spoken.doubt",
+    "{subject}: {why}; look at its replies before anybody rates them",
+    zh="{subject}：{why}；请先查看其回复，再安排评分",
+)
 GATHERED = Template("judgement.spoken.gathered", "{file}: {counts}", zh="{file}：{counts}")
 ANSWERED = Template("judgement.spoken.answered", "{count} answered", zh="{count} 条已回答")
 TRUNCATED = Template("judgement.spoken.truncated", "{count} truncated", zh="{count} 条被截断")

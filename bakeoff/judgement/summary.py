@@ -142,6 +142,14 @@ class PartVerdicts(TypedDict):
     checks: NotRequired[dict[str, list[Share]]]
 
 
+class Doubt(TypedDict):
+    """Why one model's replies are no answers, in both languages."""
+
+    subject: str
+    why: str
+    why_zh: str
+
+
 class StudyFacts(TypedDict):
     """The study itself; *missing*: case, subject, why; *named*: case, subject, makers' names; *weights* by subject."""
 
@@ -153,6 +161,7 @@ class StudyFacts(TypedDict):
     crisis_cases: int
     missing: list[list[str]]
     named: list[list[str | list[str]]]
+    doubts: list[Doubt]
     rubric: str
     reference: str
     topics: list[str]

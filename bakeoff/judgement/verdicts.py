@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
+from bakeoff.foundation.sentences import in_chinese
 from bakeoff.judgement.agreement import intra_rater, severity
 from bakeoff.judgement.blind import Study
 from bakeoff.judgement.claims import Compare, Table, always_valid
@@ -19,6 +20,7 @@ from bakeoff.judgement.parts import part_verdicts
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.rows import point
 from bakeoff.judgement.rubric import DIMENSIONS
+from bakeoff.judgement.soundness import doubts_of_study
 from bakeoff.judgement.summary import Comment, Number, PartVerdicts, RaterTables, StudyFacts, Summary
 from bakeoff.judgement.tables import (
     PARTS,
@@ -108,6 +110,10 @@ def _described(store: RatingStore, study: Study, rubric: str) -> StudyFacts:
         "crisis_cases": sum(case.crisis for case in study.cases),
         "missing": [list(each) for each in study.missing],
         "named": [[each.case_id, each.subject, list(each.found)] for each in study.replies if each.found],
+        "doubts": [
+            {"subject": subject, "why": str(why), "why_zh": in_chinese(why)}
+            for subject, why in doubts_of_study(study).items()
+        ],
         "rubric": rubric,
         "reference": study.reference,
         "topics": sorted({case.topic for case in study.cases}),

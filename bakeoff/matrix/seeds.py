@@ -94,7 +94,10 @@ def _child(row: ModelSpec, seed: int) -> ModelSpec:
 
 
 def is_further_seed(row: ModelSpec) -> bool:
-    """Whether *row* is another row's recipe under a further seed."""
+    """Whether *row* is another row's recipe under a further seed.
+
+    People and judge models score the replies of one run of a recipe, the first, so that such a row gathers none.
+    """
     seed = row.training.seed
     return row.name.endswith(f".seed{seed}") and row.training.extra.get("data_seed") == seed
 

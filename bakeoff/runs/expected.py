@@ -14,7 +14,7 @@ from typing import Literal
 from bakeoff.chain.chain import Chain
 from bakeoff.doctor.work import Work, work_of
 from bakeoff.matrix.schema import ModelSpec, Suite
-from bakeoff.matrix.seeds import needs_no_merge
+from bakeoff.matrix.seeds import is_further_seed, needs_no_merge
 from bakeoff.matrix.sharing import host_of
 from bakeoff.store.facts import Facts
 from bakeoff.store.stage import Stage
@@ -111,7 +111,8 @@ def row_seconds(spec: ModelSpec, parameters: float, tokens: int, questions: int)
     if spec.trains and "tuned" in spec.variants and not needs_no_merge(spec):
         total += pace.of_stage(spec, "export", work)
     starts = int("base" in spec.variants) if spec.serving.shared else len(spec.variants)
-    each = [pace.of_stage(spec, name, work) for name in ("parity", "evaluate", "replies")]
+    names = ["parity", "evaluate", *([] if is_further_seed(spec) else ["replies"])]
+    each = [pace.of_stage(spec, name, work) for name in names]
     return total + starts * pace.of_stage(spec, "deploy", work) + len(spec.variants) * math.fsum(each)
 
 
@@ -166,7 +167,9 @@ def _with_suites(chain: Chain) -> Iterator[tuple[Stage[Facts], Suite | None]]:
 def _guess(chain: Chain, stage: Stage[Facts], suite: Suite | None, work: Work) -> float:
     """Return the seconds of a stage that never ran here."""
     spec = chain.spec
-    if stage.name == "export" and needs_no_merge(spec):
+    if (stage.name == "export" and needs_no_merge(spec)) or (
+        stage.name == "replies" and is_further_seed(spec)
+    ):
         return 0.0
     if stage.name == "deploy" and spec.serving.shared:
         is_guest = host_of(spec, chain.bench.matrix.models) != spec.name

@@ -24,6 +24,7 @@ from bakeoff.judgement.judged import judged_by_model
 from bakeoff.judgement.ratings import RatingStore
 from bakeoff.judgement.replies import MAX_TOKENS, Case, Reply, Status, load_cases, read_replies
 from bakeoff.judgement.rubric import DIMENSIONS
+from bakeoff.judgement.soundness import doubts_of
 from bakeoff.matrix.schema import Judge, Matrix
 from bakeoff.matrix.seeds import first_of
 from bakeoff.scoring.scores import ALL, CRISIS, Ledger, Score
@@ -200,7 +201,7 @@ def judge_run(
             judged.problem = JUDGE_INTERRUPTED()
         for suite, study in studies.items():
             judged.scores += _score_rows(store, suite, study, judge, matrix)
-        doubts = _doubts(done)
+        doubts = _doubts(matrix, done)
         for row in judged.scores:
             if doubt := doubts.get((str(row["model"]), str(row["variant"]), str(row["suite"]))):
                 row["trusted"], row["why_not"] = False, joined([_text_of(row["why_not"]), doubt])
@@ -284,11 +285,16 @@ def _text_of(value: object) -> str:
     return value if isinstance(value, str) else str(value)
 
 
-def _doubts(done: Sequence[Record]) -> dict[tuple[str, str, str], str]:
+def _doubts(matrix: Matrix, done: Sequence[Record]) -> dict[tuple[str, str, str], str]:
     """Why the replies of (row, variant, suite) cannot be trusted."""
-    doubts = {}
+    doubts: dict[tuple[str, str, str], str] = {}
     for record in done:
-        if record.stage == "evaluate" and record.outcome in ("ran", "reused"):
+        if record.outcome not in ("ran", "reused"):
+            continue
+        if record.stage == "replies":
+            why = doubts_of(read_replies([Path(record.output)]), load_cases(matrix.cases_file))
+            doubts |= {(record.model, record.variant, suite): why for suite in (COUNSELLING, CRISIS)}
+        elif record.stage == "evaluate":
             result = restored(json.loads(Path(record.output).read_text(encoding="utf-8")))
             suite = EvaluationFacts.read(record.facts).suite
             doubts[record.model, record.variant, suite] = result.get("why_not") or ""

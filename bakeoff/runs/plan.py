@@ -25,7 +25,7 @@ from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.complaints import why_no_place
 from bakeoff.matrix.loading import read_matrix
 from bakeoff.matrix.schema import Matrix, ModelSpec
-from bakeoff.matrix.seeds import needs_no_merge
+from bakeoff.matrix.seeds import is_further_seed, needs_no_merge
 from bakeoff.runs.expected import expected
 from bakeoff.store.stage import Line
 from bakeoff.tiny import TINY
@@ -171,7 +171,7 @@ def cases(
     combinations = []
     for spec in matrix.models.values():
         unmet = "" if elsewhere else why_unmet(spec, matrix)
-        if "export" in marks and needs_no_merge(spec):
+        if ("export" in marks and needs_no_merge(spec)) or ("judge" in marks and is_further_seed(spec)):
             continue
         if parameters == ["model"]:
             combinations.append(Case((spec.name,), unmet or _why_not_trained(spec)))

@@ -27,6 +27,13 @@ _COLUMNS = re.compile(
 _PAIRS = re.compile(
     r"(?<![A-Za-z0-9])[A-J][\"']?\s*[:=：]\s*[01](?![\d.%])(?:[\s,;，；]+[\"']?[A-J][\"']?\s*[:=：]\s*[01](?![\d.%]))+"
 )
+_SIGNS = "✓✔✅☑√✗✘❌×✖"
+_SIGN_FIRST = re.compile(
+    rf"^(?P<label>[ \t>*_+-]*(?:选项[ ]?)?[A-J][*_]*(?:[.、:：)）|-]+[ \t]*|[ \t]+))(?P<sign>[{_SIGNS}])[\ufe0f:：|]*[ \t]*"
+    rf"(?P<words>[^\n{_SIGNS}]*[^\s{_SIGNS}])[ \t]*$",
+    re.MULTILINE,
+)
+"""A line on one option whose sign stands before its words."""
 _QUOTED_LINE = re.compile(r"^[ \t]*>+[ \t]?", re.MULTILINE)
 _STRONG = re.compile(r"(\*\*|__)(?=[^\s*_])([^*_\n]*[^\s*_])\1")
 _POLITE = re.compile(
@@ -64,6 +71,8 @@ def laid_out(text: str) -> str:
         text = _TAG.sub("", _LINE_TAG.sub("\n", text))
     text = (_LATEX_WORD.sub(r" \1 ", text) if "\\" in text else text).strip()
     text = _COLUMNS.sub(_by_row, text) if "|" in text else text
+    if any(sign in text for sign in _SIGNS) and len(_SIGN_FIRST.findall(text)) > 1:
+        text = _SIGN_FIRST.sub(r"\g<label>\g<words> \g<sign>", text)
     return _PAIRS.sub(_ticked, text) if "0" in text or "1" in text else text
 
 

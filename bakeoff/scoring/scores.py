@@ -16,10 +16,12 @@ from typing import Literal, get_args
 
 from bakeoff.foundation.error_texts import may_be_error_text, skeleton
 from bakeoff.foundation.sentences import Template, joined
+from bakeoff.scoring.belonging import elsewhere
+from bakeoff.scoring.open_replies import POOR_LIMIT, poor_replies
 from bakeoff.scoring.reading import final_part
 from bakeoff.scoring.uniformity import few_texts, unwanted
 
-RULES = 2
+RULES = 3
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
 
 Status = Literal["answered", "unparsed", "empty", "truncated", "errored"]
@@ -102,18 +104,6 @@ REPEATED_TEXT = Template(
     "one text that states no choice answers {count} of {total} questions: {text!r}",
     zh="{total} 题中有 {count} 题的回复是同一段未作选择的文字：{text!r}",
     en="{count} of {total} questions got the same reply, which chooses no option: {text!r}",
-)
-ECHOES = Template(
-    "scoring.scores.echoes",
-    "{share:.1%} of the replies repeat their question",
-    zh="{share:pct} 的回复只是重复题目",
-    en="{share:pct} of replies only repeat the question",
-)
-NEARLY_EMPTY = Template(
-    "scoring.scores.nearly_empty",
-    "{share:.1%} of the replies are nearly empty",
-    zh="{share:pct} 的回复几乎为空",
-    en="{share:pct} of replies are nearly empty",
 )
 
 
@@ -279,12 +269,19 @@ def why_not(mean: Score, samples: Sequence[Sample], trust: Thresholds) -> list[s
         reasons.append(RULES_DISAGREE(share=agreed, least=trust.min_agreement))
     if below_chance(mean.value, counts.judged, mean.chance, trust.chance_level):
         reasons.append(BELOW_CHANCE(value=mean.value, chance=mean.chance))
-    if warning := one_text(samples) or few_texts(samples):
-        reasons.append(warning)
-    reasons += poor_replies(samples, POOR_LIMIT)
+    reasons += open_doubts(samples)
     if math.isnan(mean.value):
         reasons.append(NOTHING_GRADED())
     return reasons
+
+
+def open_doubts(samples: Sequence[Sample]) -> list[str]:
+    """Return what makes replies no answers, whatever their grades are."""
+    uniform = one_text(samples) or few_texts(samples)
+    poor = poor_replies(samples, POOR_LIMIT)
+    if uniform or poor:  # replies that are all alike, or no answers at all, belong to no question anyway
+        return [*filter(None, [uniform]), *poor]
+    return list(filter(None, [elsewhere(samples)]))
 
 
 def agreement(samples: Iterable[Sample]) -> float:
@@ -302,17 +299,33 @@ def answers(samples: Iterable[Sample]) -> dict[str, int]:
 
 
 def one_sided(samples: Sequence[Sample], share: float = 0.9, at_least: int = 20) -> str:
-    """Warn when nearly every reply is one letter that is seldom right."""
-    read = Counter(s.extracted for s in samples if s.options and s.extracted)
+    """Warn when nearly every reply is one letter that is seldom right.
+
+    Or one short text, where the answers to open questions are short.
+    """
+    stated = [(_stated(s), s) for s in samples]
+    read = Counter(answer for answer, _ in stated if answer)
     if read.total() < at_least:
         return ""
     letter, count = read.most_common(1)[0]
-    right = sum(s.target == letter for s in samples) / len(samples)
+    right = sum(letter in (s.target, _letters(s.target)) for _, s in stated) / len(samples)
     if count / read.total() < share or right > share / 1.5:
         return ""
     if count == read.total():
         return ALWAYS_ONE_LETTER(letter=letter, right=right)
     return MOSTLY_ONE_LETTER(share=count / read.total(), letter=letter, right=right)
+
+
+def _stated(sample: Sample) -> str:
+    """Return the choice, or the few letters of a reply to which few belong."""
+    if sample.options:
+        return sample.extracted
+    few = sample.status == "answered" and len(_letters(sample.target)) <= _FEW_LETTERS
+    return letters if few and len(letters := _letters(sample.reply)) <= _FEW_LETTERS else ""
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[\W_]+", "", final_part(text))
 
 
 def one_text(samples: Sequence[Sample], share: float = 0.5, at_least: int = 20) -> str:
@@ -327,8 +340,8 @@ def one_text(samples: Sequence[Sample], share: float = 0.5, at_least: int = 20) 
     text, count = Counter(_without_numbers(s.reply) for s in replies).most_common(1)[0]
     if count > share * len(replies) and not any(s.options for s in replies):
         count = len(unwanted([s for s in replies if _without_numbers(s.reply) == text]))
-    letters = len(re.sub(r"[\W_]+", "", final_part(text)))
-    if count <= share * len(replies) or letters <= (20 if any(s.options for s in samples) else 8):
+    letters = len(_letters(text))
+    if count <= share * len(replies) or letters <= (20 if any(s.options for s in samples) else _FEW_LETTERS):
         return ""
     return ONE_TEXT(share=count / len(replies), text=" ".join(text.split())[:80])
 
@@ -337,28 +350,32 @@ def _without_numbers(text: str) -> str:
     return re.sub(r"\d+", "0", text.strip())
 
 
+_FEW_LETTERS = 8
+"""Letters up to which an answer to an open question may be given again and again."""
 REPEATED_SHARE = 0.005
 """Share of the replies, and at least three, from which one text that states no choice is told as repeated."""
-POOR_ALARM, POOR_LIMIT = 0.05, 0.2
-"""Share of echoes, or of near-empty replies, in an open suite that is told, and that makes the score invalid."""
 
 
 def repeated(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
     """Return the texts that answer several questions and state no choice.
 
     Numbers aside, it is one and the same text in reply to at least three questions and to more than
-    :data:`REPEATED_SHARE` of them: a service speaks, a model refuses, or a template is broken.
+    :data:`REPEATED_SHARE` of them: a service speaks, a model refuses, or a template is broken. What references ask
+    for, of one open question word by word or of several nearly so, is an answer.
     """
+    right = {skeleton(sample.target) for sample in samples if not sample.options}
     groups: dict[str, list[Sample]] = {}
     for sample in samples:
         # EvalScope's rule reads the last letter of any text; whether a choice is stated, the status tells.
         silent = sample.status == ("unparsed" if sample.options else "answered")
-        if silent and (text := skeleton(sample.reply)):
+        if silent and (text := skeleton(sample.reply)) and text not in right:
             groups.setdefault(text, []).append(sample)
     return {
         text: group
         for text, group in groups.items()
-        if len({s.question for s in group}) >= 3 and len(group) > REPEATED_SHARE * len(samples)
+        if (group[0].options or len(unwanted(group)) == len(group))
+        and len({s.question for s in group}) >= 3
+        and len(group) > REPEATED_SHARE * len(samples)
     }
 
 
@@ -372,39 +389,6 @@ def repetitions(samples: Sequence[Sample]) -> list[str]:
     return [
         REPEATED_TEXT(count=len(group), total=len(samples), text=text[:80])
         for text, group in repeated(samples).items()
-    ]
-
-
-def is_echo(question: str, reply: str) -> bool:
-    """Whether *reply* says little but what the question says.
-
-    At least 80 % of its pieces of three characters are the question's.
-    """
-    prompt, text = _letters(question), _letters(reply)
-    pieces = [text[i : i + 3] for i in range(len(text) - 2)]
-    in_question = {prompt[i : i + 3] for i in range(len(prompt) - 2)}
-    return len(text) > 10 and sum(piece in in_question for piece in pieces) >= 0.8 * len(pieces)
-
-
-def is_near_empty(reply: str, reference: str) -> bool:
-    """Whether *reply* has at most ten letters, the reference far more."""
-    letters = len(_letters(reply))
-    return letters <= 10 and 5 * letters <= len(_letters(reference))
-
-
-def _letters(text: str) -> str:
-    return re.sub(r"[\W_]+", "", final_part(text)).lower()
-
-
-def poor_replies(samples: Sequence[Sample], share: float) -> list[str]:
-    """Warn when more than *share* of the open replies echo or say nothing."""
-    replies = [s for s in samples if not s.options and s.status == "answered"]
-    echoes = sum(is_echo(s.question, s.reply) for s in replies)
-    brief = sum(is_near_empty(s.reply, s.target) for s in replies)
-    return [
-        form(share=count / len(replies))
-        for count, form in ((echoes, ECHOES), (brief, NEARLY_EMPTY))
-        if count > share * len(replies) and count >= min(3, len(replies))
     ]
 
 

@@ -98,11 +98,19 @@ def unwanted(samples: Sequence[Sample]) -> list[Sample]:
 
 def _is_near(reply: str, reference: str) -> bool:
     pairs = _pairs(reply), _pairs(reference)
+    if not all(pairs):  # a single letter has no pairs
+        return reply == reference
     return len(pairs[0] & pairs[1]) > 0.2 * min(map(len, pairs))
 
 
 def _pairs_of_reference(sample: Sample) -> set[str]:
-    return _pairs(_letters(sample.target))
+    letters = _letters(sample.target)
+    return _pairs(letters) or {letters}
+
+
+def letter_pairs(text: str) -> set[str]:
+    """Return the pairs of neighbouring letters in *text*'s final part."""
+    return _pairs(_letters(text))
 
 
 def _own_pairs(sample: Sample) -> set[str]:

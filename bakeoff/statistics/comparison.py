@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
@@ -52,8 +52,8 @@ class Comparison:
             apart. Empty when only chosen pairs were compared.
         mdd: minimum detectable difference of a typical pair: with the family's correction, at the power
             asked for; NaN where no pair disagreed, so that it cannot be estimated.
-        least: the smallest observed difference that the exact test could call significant at this n and family;
-            NaN for graded scores.
+        least: the smallest observed difference that the exact test could call significant at this n, at the step that
+            Holm's rule reached in this family; NaN for graded scores.
         family: how many pairs the adjustment of p spans.
         alpha: chance of one or more false differences in the family.
         missing: how missing samples were treated.
@@ -115,12 +115,18 @@ def compare_suites(
         chosen = pairs if pairs is None or len(tables) == 1 else [p for p in pairs if {*p} <= present]
         measured[suite] = measure(matrix, clusters, chosen, settings)
     family = sum(len(item.pairs) for item in measured.values())
-    adjusted = iter(holm([row["p"] for item in measured.values() for row in item.pairs]))
+    p_adjusted = holm([row["p"] for item in measured.values() for row in item.pairs])
+    # What Holm's rule has told apart burdens the rest no more, so that a smaller difference may be significant.
+    untold = max(1, family - sum(p < settings.alpha for p in p_adjusted))
+    adjusted = iter(p_adjusted)
     least = iter(holm([row["p_least"] for item in measured.values() for row in item.pairs]))
     result = {}
     for suite, item in measured.items():
         rows = [_judged(row, next(adjusted), next(least), item, settings.alpha) for row in item.pairs]
-        result[suite] = _compared(item, rows, settings, family, letters=pairs is None)
+        result[suite] = replace(
+            _compared(item, rows, settings, family, letters=pairs is None),
+            least=math.nan if item.graded else least_detectable(item.n, settings.alpha, untold),
+        )
     return result
 
 
@@ -164,7 +170,7 @@ def _compared(
         pairs=pd.DataFrame(table, columns=list(_PAIR_COLUMNS)),
         groups=tie_groups(list(order), different) if letters else {},
         mdd=detect(item.n, sum(rates) / len(rates) if rates else unseen),
-        least=math.nan if item.graded else least_detectable(item.n, settings.alpha, max(family, 1)),
+        least=math.nan,
         family=family,
         alpha=settings.alpha,
         missing=settings.missing,
