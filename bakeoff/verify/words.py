@@ -32,6 +32,7 @@ _RULES = (
     Template("verify.words.ledger", "ledger", zh="作答统计"),
     Template("verify.words.letters", "letters", zh="显著性字母"),
     Template("verify.words.likeliest", "letters by log-probability", zh="按对数概率选出的字母"),
+    Template("verify.words.list_of_tests", "list of tests", zh="测试列表"),
     Template("verify.words.manifest", "manifest", zh="清单"),
     Template("verify.words.matrix", "matrix", zh="矩阵文件"),
     Template("verify.words.mean", "mean", zh="平均分"),
@@ -190,9 +191,15 @@ NO_EARLIER = Template(
     zh="手头没有运行 {run}：未核对页面上与它相比的变化",
 )
 TESTS_OF_PYTEST = Template(
-    "verify.words.tests_of_pytest",
-    "the list of tests around the comparison is pytest's: the manifest alone protects it",
-    zh="比较部分之外的测试列表由 pytest 生成，只受清单保护",
+    "verify.words.tests_of_other_pytest",
+    "the list of tests around the comparison is by another version of pytest-html than the installed one: the manifest "
+    "alone protects it",
+    zh="比较部分之外的测试列表由另一版本的 pytest-html 生成，只受清单保护",
+)
+OTHER_COLUMN = Template(
+    "verify.words.other_column",
+    "{place}: computed otherwise by the version that wrote it, so not compared",
+    zh="{place}：写下它的版本算法不同，未核对",
 )
 OTHER_PAGE_CODE = Template(
     "verify.words.other_page_code",
