@@ -218,13 +218,16 @@ def _check_stage(audit: Audit, evidence: Evidence, stage: Row) -> None:
 def check_all_descriptions(audit: Audit, evidence: Evidence) -> None:
     """Hold what EvalScope says of its settings and metrics against each other."""
     folders: dict[str, Path] = {}
+    own: set[str] = set()
     for stage in evidence.stages:
         output = evidence.place(stage) if stage["stage"] == "evaluate" else None
         is_own = output and output.is_file() and str(stage["output"]) not in evidence.superseded
         folder = evidence.replies_of(output) if output and is_own else None
         if folder and folder not in evidence.asked_again:
             folders[evidence.shown(folder)] = folder
-    echoes.check_descriptions(audit, folders)
+            if stage["outcome"] == "ran" and not evidence.run.get("legs"):  # all by this machine
+                own.add(evidence.shown(folder))
+    echoes.check_descriptions(audit, folders, own)
 
 
 def _finished(folder: Path) -> str:
@@ -327,8 +330,8 @@ def _check_copies(audit: Audit, place: str, result: Row, samples: Sequence[Row],
         if not other or sample.keys() - {"run_id"} == other.keys() - {"run_id"}:
             audit.counts["both copies agree"] += 1
         else:
-            fields = (sorted(row.keys() - {"run_id"}) for row in (other, sample))
-            audit.compare("both copies agree", f"{where} fields", *fields)
+            told_there, told_here = (sorted(row.keys() - {"run_id"}) for row in (other, sample))
+            audit.compare("both copies agree", f"{where} fields", told_there, told_here)
         if not other:
             audit.fail(
                 "both copies agree",

@@ -59,7 +59,7 @@ class _Page(NamedTuple):
     date: str
     time: str
     version: str
-    count: str
+    counted: str
     data: Row
     style: str
 
@@ -134,7 +134,7 @@ def _filled(shown: _Page) -> tuple[str, str]:
         time=shown.time,
         version=shown.version,
         styles=style,
-        run_count=shown.count,
+        run_count=shown.counted,
         running_state="finished",
         self_contained=True,
         outcomes={name: {"label": label, "value": counts[name]} for name, label in _OUTCOMES.items()},
@@ -175,9 +175,9 @@ def _check_tests(audit: Audit, data: Row) -> None:
 
 def _check_hour(audit: Audit, evidence: Evidence, shown: _Page) -> None:
     """Hold the page's hour, and how long the tests took, against the run."""
-    taken = _TOOK.fullmatch(shown.count)
+    taken = _TOOK.fullmatch(shown.counted)
     if taken is None:
-        raise ValueError(f"{shown.count!r} is no count of tests")
+        raise ValueError(f"{shown.counted!r} is no count of tests")
     counts = _counts(shown.data)
     audit.compare(_RULE, "tests that ran", int(taken[1]), sum(counts[name] for name in _RUN))
     written = datetime.strptime(f"{shown.date} {shown.time}", "%d-%b-%Y %H:%M:%S")

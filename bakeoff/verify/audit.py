@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from bakeoff.foundation.errors import BakeoffError
 from bakeoff.foundation.sentences import Statement
@@ -187,7 +188,7 @@ def is_plainly_same(value: object, expected: object) -> bool:
     return type(value) is type(expected) and type(value) in _SINGLE and value == expected
 
 
-def _is_written_alike(value: object, expected: object) -> bool:
+def _is_written_alike(value: Any, expected: Any) -> bool:
     """Return whether two JSON values are the same, types and order too."""
     if value != expected:
         return False

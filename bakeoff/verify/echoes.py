@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +34,9 @@ _OF_A_MACHINE = (
     *("model_id", "work_dir", "use_cache", "dataset_dir"),
 )
 """Settings that may differ between two evaluations of a suite by the same EvalScope."""
+
+_OF_A_RUN = ("api_url", "dataset_args", "dataset_dir", "timeout")
+"""Those that a run on one machine gives all its evaluations of a suite."""
 
 
 class Raw(NamedTuple):
@@ -349,11 +352,11 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
-def check_descriptions(audit: Audit, folders: Mapping[str, Path]) -> None:
+def check_descriptions(audit: Audit, folders: Mapping[str, Path], own: Collection[str] = ()) -> None:
     """Hold EvalScope's words and settings against its other evaluations.
 
-    *folders*: by place. What it calls a metric, and how it was set up, is the same in every evaluation of one suite by
-    one version.
+    *folders*: by place; *own*: places of those that one machine made in this run. What it calls a metric, and how it
+    was set up, is the same in every evaluation of one suite by one version.
     """
     first: dict[tuple[str, str], tuple[str, object]] = {}
     for pattern in ("reports/*/*.json", "configs/*.yaml"):
@@ -368,6 +371,14 @@ def check_descriptions(audit: Audit, folders: Mapping[str, Path]) -> None:
                 other, expected = first.setdefault((path.suffix, name), (place, content))
                 if other != place:
                     audit.compare(_RULE, f"{place} {path.name} against {other}", content, expected)
+    settings: dict[str, tuple[str, Row]] = {}
+    for place, folder in folders.items():
+        for path in sorted(folder.glob("configs/*.yaml")) if place in own else ():
+            with audit.reading(f"{place} {path.name}"):
+                content_of = _settings(path.read_text(encoding="utf-8"))
+                alike = {name: content_of.get(name) for name in _OF_A_RUN}
+                who, first_of = settings.setdefault(folder.parent.name, (place, alike))  # its suite
+                audit.compare(_RULE, f"{place} {path.name} against {who}", alike, first_of)
 
 
 def _described(path: Path, folder: Path) -> tuple[str, object]:

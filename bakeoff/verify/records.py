@@ -299,8 +299,8 @@ def _check_folder(audit: Audit, evidence: Evidence, stage: Row, result: Row, pla
     if "folder" not in result or path is None or not path.is_file():
         return
     written = str(read_object(path)["output"])
-    stores = [text.rpartition("/models/")[0] for text in (str(result["folder"]), written)]
-    audit.compare("record", f"{place} folder in the store of {written}", *stores)
+    told, store = (text.rpartition("/models/")[0] for text in (str(result["folder"]), written))
+    audit.compare("record", f"{place} folder in the store of {written}", told, store)
 
 
 def _check_speed(audit: Audit, evidence: Evidence, stage: Row, result: Row, place: str) -> None:

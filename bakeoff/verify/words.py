@@ -53,6 +53,7 @@ _RULES = (
     Template("verify.words.beside", "samples beside the page", zh="页面旁的样本文件"),
     Template("verify.words.scores_csv", "scores.csv", zh="scores.csv"),
     Template("verify.words.selected", "selected questions", zh="抽取的题目"),
+    Template("verify.words.shipped", "shipped data", zh="随程序提供的数据"),
     Template("verify.words.signature", "signature", zh="签名"),
     Template("verify.words.speed", "speed", zh="速度"),
     Template("verify.words.status", "status", zh="作答状态"),
@@ -83,6 +84,7 @@ OUTSIDE = Template("verify.words.outside", "outside of its folder", zh="在文�
 A_TABLE = Template("verify.words.a_table", "a table", zh="有一份表格")
 NO_TABLE = Template("verify.words.no_table", "no such table", zh="没有这份表格")
 A_FOLDER = Template("verify.words.a_folder", "a folder", zh="一个文件夹")
+A_QUESTION = Template("verify.words.a_question", "a question of the suite", zh="测试集中的一道题")
 A_SAMPLE = Template("verify.words.a_sample", "a sample", zh="一个样本")
 A_SCORE = Template("verify.words.a_score", "a score", zh="一项成绩")
 WHOLE_RECORD = Template("verify.words.whole_record", "a whole record", zh="完整的记录")
@@ -271,6 +273,11 @@ OTHER_READER = Template(
     "verify.words.other_reader",
     "answers were extracted by the project's own reader, rules {rules}",
     zh="答案由本项目自己的提取器提取，规则版本 {rules}",
+)
+OTHER_DATA = Template(
+    "verify.words.other_data",
+    "{place}: {data} is not that of this version of the program, so it was not compared",
+    zh="{place}：{data} 与本版本程序所附的不同，未核对",
 )
 OTHER_ANCHORS = Template(
     "verify.words.other_anchors",
