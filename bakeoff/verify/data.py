@@ -34,6 +34,7 @@ def check_data(audit: Audit, evidence: Evidence) -> None:
     if not path.is_file():
         return
     matrix, _ = read_matrix(path)
+    _check_alike(audit, evidence)
     for stage in evidence.stages:
         place = f"{stage['stage']} {stage['model']} {stage['variant']}".strip()
         if stage["stage"] == "evaluate":
@@ -44,6 +45,21 @@ def check_data(audit: Audit, evidence: Evidence) -> None:
                 audit.note(words.OTHER_DATA(place=place, data=text))
             elif expected:
                 audit.compare(_RULE, f"{place} {text}", digest, expected)
+
+
+def _check_alike(audit: Audit, evidence: Evidence) -> None:
+    """See that all models were asked the same questions of the same data."""
+    first: dict[tuple[str, str], tuple[str, list[list[str]]]] = {}
+    for stage in evidence.stages:
+        who = (str(stage["model"]), str(stage["variant"]), str(stage["facts"].get("suite")))
+        samples, data = evidence.samples_of.get(who), str(stage["identity"].get("data"))
+        if stage["stage"] != "evaluate" or not samples or str(stage["output"]) in evidence.superseded:
+            continue
+        if stage["outcome"] != "ran" and data.startswith("hub:"):
+            continue  # of another day, when the hub may have held other questions
+        asked = [[str(row[name]) for name in ("subset", "sample_id", "target")] for row in samples]
+        other, expected = first.setdefault((who[2], data), (" ".join(who), asked))
+        audit.compare_raw(_RULE, " ".join(who), f"questions against {other}", asked, expected)
 
 
 def _check_suite(audit: Audit, evidence: Evidence, matrix: Matrix, stage: Row) -> None:

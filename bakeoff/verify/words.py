@@ -65,6 +65,7 @@ _RULES = (
     Template("verify.words.told_run", "told by the run", zh="运行的附带记录"),
     Template("verify.words.told_evaluation", "told of an evaluation", zh="评测的附带记录"),
     Template("verify.words.trust", "trust", zh="成绩是否有效"),
+    Template("verify.words.weights", "weights", zh="权重"),
     Template("verify.words.who", "who answered", zh="作答模型"),
     Template("verify.words.written_twice", "written twice", zh="重复记录的内容"),
 )
@@ -273,6 +274,11 @@ OTHER_READER = Template(
     "verify.words.other_reader",
     "answers were extracted by the project's own reader, rules {rules}",
     zh="答案由本项目自己的提取器提取，规则版本 {rules}",
+)
+OTHER_FINGERPRINTS = Template(
+    "verify.words.other_fingerprints",
+    "{engine}: no fingerprint of a model is as this version computes it, so none was held against the weights",
+    zh="{engine}：模型指纹均与本版本的算法不符，未与权重核对",
 )
 OTHER_DATA = Template(
     "verify.words.other_data",
