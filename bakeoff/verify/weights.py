@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
+from bakeoff.environments.toolchain import TOOLS
 from bakeoff.foundation.provenance import WEIGHTS, digest
 from bakeoff.matrix.loading import read_matrix
 from bakeoff.matrix.schema import ModelSpec
@@ -23,8 +24,6 @@ from bakeoff.verify.manifest import MATRIX
 
 _RULE = "weights"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)/")
-_SERVED_BY = ("transformers", "torch", "ms-swift", "peft")
-"""Packages whose versions belong to a fingerprint."""
 _LEFT_OUT = frozenset({"port", "in_flight", "ready_timeout_s", "restarts"})
 _UNLESS_SET = frozenset({"deterministic", "shared"})
 
@@ -123,7 +122,6 @@ def _check_fingerprints(
     Other versions, and other engines, may compute it otherwise: where none of an engine's is as computed, that is told.
     """
     environments = evidence.run.get("provenance", {}).get("environments", {})
-    versions = environments.get("default", {}).get("versions", {})
     engines: dict[str, Audit] = defaultdict(Audit)
     counts: dict[str, int] = defaultdict(int)
     for stage in evidence.stages:
@@ -136,7 +134,8 @@ def _check_fingerprints(
         if not of_row.base or not all(served):
             continue  # what a hub or somebody's folder holds is not known
         place, engine = f"deploy {stage['model']} {stage['variant']} fingerprint", str(spec.serving.engine)
-        stated, expected = stage["identity"].get("fingerprint"), _fingerprint(spec, served, versions)
+        versions = environments.get(spec.environment.serve, {}).get("versions", {})
+        stated, expected = stage["identity"].get("fingerprint"), fingerprint_of(spec, served, versions)
         counts[engine] += engines[engine].compare(_RULE, place, stated, expected)
     for engine, part in engines.items():
         if counts[engine]:
@@ -145,7 +144,11 @@ def _check_fingerprints(
             audit.note(words.OTHER_FINGERPRINTS(engine=engine))
 
 
-def _fingerprint(spec: ModelSpec, served: Sequence[str], versions: Mapping[str, str]) -> str:
+def fingerprint_of(spec: ModelSpec, served: Sequence[str], versions: Mapping[str, str]) -> str:
+    """Return the digest of all that decides the replies of a model.
+
+    *served*: digests of the weights; *versions*: of the packages that were installed.
+    """
     unset = {name for name in _UNLESS_SET if not getattr(spec.serving, name)}
     return digest(
         {
@@ -155,6 +158,6 @@ def _fingerprint(spec: ModelSpec, served: Sequence[str], versions: Mapping[str, 
             "dtype": spec.training.dtype,
             "serving": spec.serving.model_dump(exclude={*_LEFT_OUT, *unset}),
             "prompt_date": spec.prompt_date,
-            "versions": {name: versions[name] for name in _SERVED_BY if name in versions},
+            "versions": {name: versions[name] for name in TOOLS if name in versions},
         }
     )
