@@ -1,10 +1,14 @@
 """How many random single edits of a store and its report does ``verify`` find?
 
     python bench/tampering.py [STORE REPORT] [--edits 300] [--seeds 3] [--careful]
+    python bench/tampering.py --size full [--keep FOLDER]
 
 Takes the manifests away and changes one thing at a time in any file that the page stands on: a value, a row, a cell, a
 letter, a key, a column, or the whole file. Prints the share that was found, and what was not, by kind. Without a store
 it makes one.
+
+With ``--size`` it makes a store of six rows with base and tuned model instead (tenth: 19,872 replies, full: 198,720;
+half of the replies think aloud before they answer), and times ``verify`` on it and its page.
 """
 
 from __future__ import annotations
@@ -12,9 +16,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
+import resource
 import shutil
+import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -27,6 +35,12 @@ from bakeoff.verify.evidence import Evidence, find
 from bakeoff.verify.verifying import verify
 from tests.mutating import Edit, edited, random_edit
 from tests.synthetic_store import honest_store
+
+SIZES = {
+    "tenth": {"exam": 1_200, "counsellor": 400, "open": 56},
+    "full": {"exam": 12_000, "counsellor": 4_000, "open": 560},
+}
+"""Questions of each suite that six rows are asked, base and tuned."""
 
 
 def main() -> int:
@@ -43,7 +57,13 @@ def main() -> int:
         action="store_true",
         help="the records of stages know the digests of results that were changed",
     )
+    parser.add_argument("--size", choices=SIZES, help="time verify on a store of this size instead")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="where the store of --size lies, and stays"
+    )
     arguments = parser.parse_args()
+    if arguments.size:
+        return timed(arguments.size, arguments.keep)
     with tempfile.TemporaryDirectory(prefix="tampering-") as scratch:
         folder = Path(scratch)
         if arguments.places:
@@ -73,6 +93,31 @@ def main() -> int:
             print(f"seed {seed}: {arguments.edits - count} of {arguments.edits} found", flush=True)
         print(f"{100 * (1 - missed / total):.2f} % of {total} edits found, {len(paths)} files")
     return int(missed > 0.005 * total)
+
+
+def timed(size: str, keep: Path | None) -> int:
+    """Make a store of *size*, unless it is there, and time ``verify`` on it."""
+    with tempfile.TemporaryDirectory(prefix="tampering-") as scratch:
+        folder = keep or Path(scratch)
+        cores = len(os.sched_getaffinity(0))
+        if not (folder / "reports").is_dir():
+            began = time.monotonic()
+            honest_store(folder, models=6, count=SIZES[size], thoughts=240, processes=cores)
+            print(f"made in {time.monotonic() - began:.0f} s", flush=True)
+        command = [sys.executable, "-m", "bakeoff.verify", str(folder / "reports"), "--store"]
+        print("load before:", *(f"{load:.1f}" for load in os.getloadavg()), f"on {cores} cores", flush=True)
+        before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+        outcome = subprocess.run(
+            [*command, str(folder / "store")], capture_output=True, text=True, check=False
+        )
+        seconds, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+        busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        print(outcome.stdout[-400:], outcome.stderr[-400:])
+        print(
+            f"{seconds:.1f} s, {busy:.1f} s of processor time, largest process {after.ru_maxrss / 2**20:.1f} GiB"
+        )
+        print("load after:", *(f"{load:.1f}" for load in os.getloadavg()))
+        return outcome.returncode
 
 
 def listed(folder: Path) -> list[Path]:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, field, replace
+import multiprocessing
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -63,12 +67,18 @@ class House:
     root: Path
     matrix: Matrix
     rng: np.random.Generator
-    questions: int
-    records: list[Record] = field(default_factory=list)
+    questions: Mapping[str, int]
+    seed: int = 0
     thoughts: int = 0
 
     def stage(self, stage: str, model: str, variant: str, files: dict[str, str], **more: Any) -> Record:
-        """Write the files and the record of a stage; *files* of a folder, or one named as the output."""
+        """Write and tell a stage; *files* of a folder, or one named as the output."""
+        record = self.write(stage, model, variant, files, **more)
+        self.tell(record)
+        return record
+
+    def write(self, stage: str, model: str, variant: str, files: dict[str, str], **more: Any) -> Record:
+        """Write the files and the record of a stage."""
         name = "-".join(
             filter(
                 None, (stage, more.pop("of", ""), variant, hashlib.sha256(model.encode()).hexdigest()[:10])
@@ -88,26 +98,27 @@ class House:
             str(output), STARTED, round(float(self.rng.uniform(1, 90)), 2), identity, 1.5, facts, made,
         )  # fmt: skip
         write_json(folder / "record.json", asdict(record))
-        self.tell(record)
         return record
 
     def tell(self, record: Record) -> None:
         told = {key: value for key, value in asdict(record).items() if key != "made"}
         append_line(self.root / "runs" / RUN / "events.jsonl", {"time": STARTED, "event": "stage", **told})
 
-    def evaluate(self, model: str, variant: str, suite: str, fingerprint: str) -> None:
-        spec = self.matrix.suites[suite]
+    def evaluate(self, model: str, variant: str, suite: str) -> Record:
+        """Write an evaluation; return its record."""
+        spec, fingerprint = self.matrix.suites[suite], self.fingerprint(model, variant)
         plain: dict[str, Any] = json.loads(json.dumps(spec.model_dump()))
         ability = float(self.rng.uniform(0.35, 0.9))
         folder = self.root / "models" / model / "evaluation" / variant / suite / "0123456789ab"
         samples, rows = [], []
-        for number, question in enumerate(questions(suite, self.questions)):
+        asked = questions(suite, self.questions[suite])
+        for number, question in enumerate(asked):
             sample, prediction, review = self.answer(number, question, ability, plain)
             samples.append(sample)
             rows.append((question["subset"], prediction, review))
         write_rows(folder / "prompts.jsonl", [
             {"prompt_sha": sha_of(question["messages"]), "messages": question["messages"]}
-            for question in questions(suite, self.questions)
+            for question in asked
         ])  # fmt: skip
         for subset in dict.fromkeys(subset for subset, _, _ in rows):
             for at, kind in ((1, "predictions"), (2, "reviews")):
@@ -116,7 +127,10 @@ class House:
         loaded: Any = SimpleNamespace(
             suite=plain, folder=folder, identity="0123456789ab" * 5, by_letters=False,
             benchmark=SimpleNamespace(name=spec.benchmark, few_shot_num=0),
-            datasets={s: [SimpleNamespace(id=r[1]["index"]) for r in rows if r[0] == s and r[1]] for s, _, _ in rows},
+            datasets={
+                subset: [SimpleNamespace(id=row[1]["index"]) for row in rows if row[0] == subset and row[1]]
+                for subset in dict.fromkeys(row[0] for row in rows)
+            },
             task=SimpleNamespace(model_id="served"), read={},
         )  # fmt: skip
         found = {samples[0].sample_id: Leak("exact", 1.0, "train.jsonl:1")} if suite == "exam" else {}
@@ -142,7 +156,7 @@ class House:
             "fingerprint": fingerprint,
             "grading_rules": grading_rules(),
         }
-        self.stage(
+        return self.write(
             "evaluate",
             model,
             variant,
@@ -151,6 +165,22 @@ class House:
             identity=identity,
             facts={"suite": suite},
         )
+
+    def evaluate_apart(self, model: str, variant: str, suite: str) -> Record:
+        """Write an evaluation with replies of a seed of its own, in any process."""
+        self.rng = np.random.default_rng([self.seed, *f"{model} {variant} {suite}".encode()])
+        return self.evaluate(model, variant, suite)
+
+    def evaluate_all(self, names: Sequence[str], processes: int) -> dict[tuple[str, ...], Record]:
+        """Write every evaluation of the models at once; return the records by model, variant and suite."""
+        jobs = [(name, variant, suite) for name in names for variant in ("base", "tuned") for suite in SUITES]
+        with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("fork")) as pool:
+            made = list(pool.map(self.evaluate_apart, *zip(*jobs, strict=True)))
+        return dict(zip(jobs, made, strict=True))
+
+    def fingerprint(self, model: str, variant: str) -> str:
+        """Return what stands for the digest of a model's weights."""
+        return hashlib.sha256(f"{model}{variant}{self.seed}".encode()).hexdigest()
 
     def answer(
         self, number: int, question: dict[str, Any], ability: float, suite: dict[str, Any]
@@ -166,8 +196,8 @@ class House:
             ]
         else:
             reply = target[: int(len(target) * self.rng.uniform(0.4, 1))] + f"，第{number}步要慢慢来。"
-        if self.thoughts:
-            reply = f"{_thought(self.rng, self.thoughts)}\n{reply}"
+        if self.thoughts and self.rng.random() < 0.5:
+            reply = f"{_thought(self.rng, int(self.rng.integers(40, self.thoughts)))}\n{reply}"
         if chance < 0.02:
             reply, stop = reply + "，因为", "max_tokens"
         elif chance < 0.04:
@@ -269,6 +299,7 @@ def _unset(*names: str) -> dict[str, None]:
     return dict.fromkeys(names)
 
 
+@cache
 def questions(suite: str, count: int) -> list[dict[str, Any]]:
     """Return the questions of a suite: the same for every model."""
     listed, place = [], {"theory_single": 0, "case_multiple": 0, "facts": 0, "default": 0}
@@ -295,26 +326,31 @@ def honest_store(
     folder: Path,
     seed: int = 0,
     models: int = 2,
-    count: int = 24,
+    count: int | Mapping[str, int] = 24,
     *,
     report: bool = True,
     people: bool = False,
     thoughts: int = 0,
+    processes: int = 1,
 ) -> Path:
     """Write a store below *folder*, and its report in ``reports``; return the store.
 
-    *people*: with a study that three raters and a judge model scored; *thoughts*: characters that each reply thinks
-    aloud before it answers.
+    *count*: questions of each suite; *people*: with a study that three raters and a judge model scored; *thoughts*:
+    every other reply thinks aloud before it answers, for 40 to so many characters; *processes*: that write the
+    evaluations.
     """
     root, rng = folder / "store", np.random.default_rng(seed)
     path = folder / "matrix.yaml"
     rows = {f"m{number}": ROW for number in range(models)} | {"broken": ROW, "large": ROW}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump({"models": rows, "suites": SUITES}, allow_unicode=True), encoding="utf-8")
-    house = House(root, load_matrix(path), rng, count, thoughts=thoughts)
-    for name in list(rows)[:models]:
+    counts = dict.fromkeys(SUITES, count) if isinstance(count, int) else count
+    house = House(root, load_matrix(path), rng, counts, seed=seed, thoughts=thoughts)
+    names = list(rows)[:models]
+    evaluated = house.evaluate_all(names, processes) if processes > 1 else {}
+    for name in names:
         for variant in ("base", "tuned"):
-            fingerprint = hashlib.sha256(f"{name}{variant}{seed}".encode()).hexdigest()
+            fingerprint = house.fingerprint(name, variant)
             if variant == "tuned":
                 adapter = {
                     "adapter_model.safetensors": f"weights of {name} {seed}",
@@ -323,8 +359,8 @@ def honest_store(
                 house.stage("train", name, "", adapter, facts={"loss_curve": [[1, 2.0], [9, 1.0]], "gpus": 1})
             house.stage("deploy", name, variant, {"health.json": "{}"}, identity={"fingerprint": fingerprint})
             for suite in SUITES:
-                house.evaluate(name, variant, suite, fingerprint)
-    house.speed("m0", hashlib.sha256(f"m0tuned{seed}".encode()).hexdigest())
+                house.tell(evaluated.get((name, variant, suite)) or house.evaluate(name, variant, suite))
+    house.speed("m0", house.fingerprint("m0", "tuned"))
     house.tell(Record(
         "train", "broken", "", "failed", "CommandFailed: out of memory", "do", "",
         str(root / "models/broken/train-1/output"), STARTED, 3.0, {},

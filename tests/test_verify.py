@@ -35,6 +35,7 @@ from bakeoff.verify import (
     opinions,
     overlaps,
     page,
+    pairs,
     queues,
     seals,
     texts,
@@ -869,6 +870,31 @@ def test_a_report_alone_is_verified_as_far_as_it_goes(
     assert "neither a store" in capsys.readouterr().err
 
 
+def test_a_table_of_another_version_is_no_alarm_where_it_alone_computes_it(house: House) -> None:
+    """What the verifier recounts on its own is held against any version's table; the rest is told."""
+    path = house.reports / "differences.csv"
+    before = path.read_text(encoding="utf-8")
+    for column, is_alarm in (("least_detectable", False), ("p_adjusted", True), ("n", True)):
+        rows = list(csv.DictReader(io.StringIO(before)))
+        for row in rows[:1]:
+            row[column] = str(float(row[column] or 0) + 1)
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+        audits = []
+        for code in ("0" * 64, manifest.page_code()):
+            write(house.reports / manifest.NAME, {"page_code": code, "run_id": RUN, "files": {}})
+            audit = Audit()
+            page.check_page(audit, house.evidence(), house.fresh)
+            pairs.check_pairs(audit, house.evidence())
+            audits.append(audit)
+        older, own = audits
+        assert own.discrepancies, column
+        assert bool(older.discrepancies) is is_alarm, column
+        assert is_alarm or any(column in str(note) for note in older.notes)
+
+
 def letters_of(samples: int) -> tuple[dict[str, Any], list[dict[str, Any]], dict[tuple[str, int], Any]]:
     """Return result, samples and rows of a suite whose letters were read in two orders."""
     rng = np.random.default_rng(5)
@@ -1109,6 +1135,10 @@ def test_tables_of_ratings_are_held_against_one_another(house: House) -> None:
         "UPDATE item SET screen = screen + 1000 WHERE rowid = 3",
         "UPDATE judgement SET variant = 'other' WHERE id = 1",
         "UPDATE judgement SET token = '?' WHERE id = 1",
+        "UPDATE judgement SET token = upper(token) WHERE id = (SELECT MIN(id) FROM judgement WHERE source = 'study')",
+        "UPDATE judgement SET token = replace(token, 'a', 'b') WHERE source = 'model' AND token LIKE '%a%'",
+        "UPDATE judgement SET payload_sha = replace(payload_sha, 'a', 'b') WHERE source = 'study'",
+        "UPDATE judgement SET confidence = 1 WHERE id = 1",
         "UPDATE judgement SET slot = 9 WHERE id = 1",
         "UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'judgement'",
         "UPDATE sqlite_sequence SET name = 'judgemenB' WHERE name = 'judgement'",

@@ -12,7 +12,6 @@ from typing import NamedTuple, cast
 
 from bakeoff.evalscope.loading import reply_of
 from bakeoff.evalscope.types import Prediction
-from bakeoff.foundation.files import readable_rows
 from bakeoff.scoring.extraction import extract_choice
 from bakeoff.scoring.labels import LETTERS
 from bakeoff.scoring.reading import final_part
@@ -22,7 +21,7 @@ from bakeoff.suites.rows import asked
 from bakeoff.verify import echoes, shapes, words
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.cores import Check, Part
-from bakeoff.verify.evidence import Evidence, Row, read_object
+from bakeoff.verify.evidence import Evidence, Row, read_object, row_objects
 from bakeoff.verify.ledgers import STATES, Key, grade_of, key_of, options_of
 from bakeoff.verify.letters import check_letters
 from bakeoff.verify.overlaps import overlap_of
@@ -219,13 +218,16 @@ def _check_stage(audit: Audit, evidence: Evidence, stage: Row) -> None:
 def check_all_descriptions(audit: Audit, evidence: Evidence) -> None:
     """Hold what EvalScope says of its settings and metrics against each other."""
     folders: dict[str, Path] = {}
+    own: set[str] = set()
     for stage in evidence.stages:
         output = evidence.place(stage) if stage["stage"] == "evaluate" else None
         is_own = output and output.is_file() and str(stage["output"]) not in evidence.superseded
         folder = evidence.replies_of(output) if output and is_own else None
         if folder and folder not in evidence.asked_again:
             folders[evidence.shown(folder)] = folder
-    echoes.check_descriptions(audit, folders)
+            if stage["outcome"] == "ran" and not evidence.run.get("legs"):  # all by this machine
+                own.add(evidence.shown(folder))
+    echoes.check_descriptions(audit, folders, own)
 
 
 def _finished(folder: Path) -> str:
@@ -313,7 +315,7 @@ def _check_copies(audit: Audit, place: str, result: Row, samples: Sequence[Row],
     for score in first["scores"]:
         for name in _UNKNOWN:
             audit.compare("both copies agree", f"{place} scores {name}", score.get(name) or "", "")
-    copies = list(readable_rows(folder / "samples.jsonl"))
+    copies = list(row_objects(folder / "samples.jsonl"))
     shapes.check_fields(audit, f"{folder.name}/samples.jsonl", copies)
     order, expected = ([str(row["sample_id"]) for row in part] for part in (copies, samples))
     audit.compare("both copies agree", f"{folder.name}/samples.jsonl order", order, expected)
@@ -321,17 +323,15 @@ def _check_copies(audit: Audit, place: str, result: Row, samples: Sequence[Row],
     audit.compare("both copies agree", f"{place} samples", [len(copies), len(rows)], [len(samples)] * 2)
     for sample in samples:
         other = rows.get(str(sample["sample_id"]), {})
-        for name, value in other.items():
-            if value or name not in ("model", "variant"):  # the evaluation itself does not know them
-                where = f"{place} {sample['sample_id']}"
-                audit.compare_raw("both copies agree", where, name, sample.get(name), value)
-        audit.compare_raw(
-            "both copies agree",
-            f"{place} {sample['sample_id']}",
-            "fields",
-            sorted(other.keys() - {"run_id"}) if other else [],
-            sorted(sample.keys() - {"run_id"}) if other else [],
-        )
+        where = f"{place} {sample['sample_id']}"
+        # the evaluation itself does not know who answered
+        told = {name: value for name, value in other.items() if value or name not in ("model", "variant")}
+        audit.compare_keys("both copies agree", where, sample, told)
+        if not other or sample.keys() - {"run_id"} == other.keys() - {"run_id"}:
+            audit.counts["both copies agree"] += 1
+        else:
+            told_there, told_here = (sorted(row.keys() - {"run_id"}) for row in (other, sample))
+            audit.compare("both copies agree", f"{where} fields", told_there, told_here)
         if not other:
             audit.fail(
                 "both copies agree",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import marshal
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from bakeoff.foundation.errors import BakeoffError
 from bakeoff.foundation.sentences import Statement
@@ -14,6 +16,7 @@ from bakeoff.verify.words import WHOLE_RECORD, WOULD_DIFFER
 
 _SHOWN = 160
 _SINGLE = (str, int, float, bool, type(None))
+_PLAIN = frozenset(_SINGLE)
 _CONTAINERS = (dict, list)
 UNREADABLE = (
     BakeoffError,
@@ -77,7 +80,9 @@ class Audit:
         A reply and its conversation are long and mostly alike: written out they are compared at once.
         """
         if is_plainly_same(value, expected) or (
-            type(value) is type(expected) and type(value) in _CONTAINERS and repr(value) == repr(expected)
+            type(value) is type(expected)
+            and type(value) in _CONTAINERS
+            and _is_written_alike(value, expected)
         ):
             self.counts[rule] += 1
         else:
@@ -87,6 +92,11 @@ class Audit:
         self, rule: str, place: str, value: Mapping[str, object], expected: Mapping[str, object]
     ) -> None:
         """Compare every key that *expected* has."""
+        stated_values, values = [value.get(key) for key in expected], list(expected.values())
+        types = list(map(type, values))
+        if stated_values == values and types == list(map(type, stated_values)) and _PLAIN.issuperset(types):
+            self.counts[rule] += len(values)  # all alike, as most rows are
+            return
         for key, content in expected.items():
             stated = value.get(key)
             if is_plainly_same(stated, content):  # most are, and their place need not be named
@@ -176,6 +186,16 @@ def is_plainly_same(value: object, expected: object) -> bool:
     Those within containers are looked at singly.
     """
     return type(value) is type(expected) and type(value) in _SINGLE and value == expected
+
+
+def _is_written_alike(value: Any, expected: Any) -> bool:
+    """Return whether two JSON values are the same, types and order too."""
+    if value != expected:
+        return False
+    try:
+        return marshal.dumps(value, 2) == marshal.dumps(expected, 2)  # in half the time of a repr
+    except ValueError:  # nested too deeply
+        return repr(value) == repr(expected)
 
 
 def _is_same_statement(value: Statement, expected: object) -> bool:

@@ -9,22 +9,24 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bakeoff.foundation.files import readable_rows
+from bakeoff.foundation.sentences import SAID
 from bakeoff.verify import words
 from bakeoff.verify.arithmetic import mean
 from bakeoff.verify.audit import Audit
-from bakeoff.verify.evidence import Row, read_object
+from bakeoff.verify.evidence import Row, read_object, row_objects
 
 Rows = dict[tuple[str, int], Row]
 _RULE = "written twice"
 _SENT = ("role", "content", "id")
 """What a message that was sent holds; EvalScope leaves its other fields empty."""
 _SHARES = {"min": 0.0, "25%": 0.25, "50%": 0.5, "75%": 0.75, "90%": 0.9, "99%": 0.99, "max": 1.0}
+_FIRST_LOOK, _LOOKS, _FEW_TURNED = 6, 24, 2
+"""Wrong answers asked once more with a number in front: at first, and where so many of them turn."""
 _ROUNDED = 2e-6
 """EvalScope rounds figures of its report to six places."""
 _OF_A_MACHINE = (
@@ -32,6 +34,9 @@ _OF_A_MACHINE = (
     *("model_id", "work_dir", "use_cache", "dataset_dir"),
 )
 """Settings that may differ between two evaluations of a suite by the same EvalScope."""
+
+_OF_A_RUN = ("api_url", "dataset_args", "dataset_dir", "timeout")
+"""Those that a run on one machine gives all its evaluations of a suite."""
 
 
 class Raw(NamedTuple):
@@ -50,7 +55,7 @@ def _rows(audit: Audit, place: str, folder: Path, benchmark: str) -> Rows:
     rows: Rows = {}
     for path in sorted(folder.glob("*/*.jsonl")):
         subset = path.stem.removeprefix(f"{benchmark}_")
-        for row in readable_rows(path):
+        for row in row_objects(path):
             key = (subset, int(row["index"]))
             if key in rows:
                 where = f"{place} {folder.name} {subset} {key[1]}"
@@ -149,6 +154,9 @@ def check_sums(audit: Audit, beside: Audit, place: str, folder: Path, result: Ro
         audit.compare(_RULE, f"{place} alone.json", [content.get("asked"), content.get("otherwise")], counted)
         if not content.get("otherwise"):
             audit.compare(_RULE, f"{place} alone.json why", content.get("why"), "")
+    if (changed := folder / "changed.json").is_file():
+        with audit.reading(f"{place} {changed.name}"):
+            _check_changed(audit, f"{place} {changed.name}", read_object(changed), result)
     for path in sorted(folder.glob("configs/*.yaml")):
         with audit.reading(f"{place} {path.name}"):
             _check_settings(audit, f"{place} {path.name}", _settings(path.read_text("utf-8")), result, folder)
@@ -160,6 +168,29 @@ def check_sums(audit: Audit, beside: Audit, place: str, folder: Path, result: Ro
             _check_grades(beside, where, report, raw.reviews)
 
 
+def _check_changed(audit: Audit, where: str, content: Row, result: Row) -> None:
+    """Hold what came of questions asked with a number in front.
+
+    Only wrong answers are asked so, few of them; what is said of them is a reason against a score. Where nobody was
+    asked since, they are those of an earlier reading.
+    """
+    fields = sorted(content.keys() - {SAID})
+    audit.compare(_RULE, f"{where} fields", fields, ["asked", "turned", "why"])
+    asked, turned, why = (content[name] for name in ("asked", "turned", "why"))
+    graded = [row for row in result["samples"] if row["options"] and row["status"] == "answered"]
+    wrong = sum(row["correct"] == 0 for row in graded)
+    looks = (
+        [min(wrong, most) for most in (_FIRST_LOOK, _LOOKS)] if result.get("asked_now") else range(_LOOKS + 1)
+    )
+    audit.compare(_RULE, f"{where} asked", asked, asked if asked in looks else list(looks))
+    audit.compare(_RULE, f"{where} turned", isinstance(turned, int) and 0 <= turned <= asked, True)
+    if turned < _FEW_TURNED:
+        audit.compare(_RULE, f"{where} why", why, "")
+        audit.compare(_RULE, f"{where} asked at first", asked <= _FIRST_LOOK, True)
+    elif why:
+        audit.compare(_RULE, f"{where} why", str(why) in str(result.get("why_not")), True)
+
+
 def _check_settings(audit: Audit, where: str, settings: Row, result: Row, folder: Path) -> None:
     """Hold how EvalScope was set up against the result and the folder."""
     generation = settings.get("generation_config") or {}
@@ -168,6 +199,7 @@ def _check_settings(audit: Audit, where: str, settings: Row, result: Row, folder
         "model_id": (settings.get("model_id"), result.get("served_name")),
         "datasets": (settings.get("datasets"), [result.get("benchmark")]),
         "batch_size": (generation.get("batch_size"), settings.get("eval_batch_size")),
+        "limit": (settings.get("limit"), _limit(result)),
         "use_cache": (settings.get("use_cache"), settings.get("work_dir")),
         "work_dir": (Path(str(settings.get("work_dir"))).name, folder.name),
         **{
@@ -176,8 +208,13 @@ def _check_settings(audit: Audit, where: str, settings: Row, result: Row, folder
         },
     }
     for name, (value, expected) in pairs.items():
-        if value is not None and expected is not None:
+        if (value is not None and expected is not None) or (name == "limit" and "limit_per" in result):
             audit.compare(_RULE, f"{where} {name}", value, expected)
+
+
+def _limit(result: Row) -> object:
+    """Return the limit that EvalScope was given: one of each subset alone."""
+    return result.get("limit") if result.get("limit_per") == "subset" else None
 
 
 def _check_report(audit: Audit, where: str, report: Row, path: Path, predictions: Rows) -> None:
@@ -315,11 +352,11 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
-def check_descriptions(audit: Audit, folders: Mapping[str, Path]) -> None:
+def check_descriptions(audit: Audit, folders: Mapping[str, Path], own: Collection[str] = ()) -> None:
     """Hold EvalScope's words and settings against its other evaluations.
 
-    *folders*: by place. What it calls a metric, and how it was set up, is the same in every evaluation of one suite by
-    one version.
+    *folders*: by place; *own*: places of those that one machine made in this run. What it calls a metric, and how it
+    was set up, is the same in every evaluation of one suite by one version.
     """
     first: dict[tuple[str, str], tuple[str, object]] = {}
     for pattern in ("reports/*/*.json", "configs/*.yaml"):
@@ -334,6 +371,14 @@ def check_descriptions(audit: Audit, folders: Mapping[str, Path]) -> None:
                 other, expected = first.setdefault((path.suffix, name), (place, content))
                 if other != place:
                     audit.compare(_RULE, f"{place} {path.name} against {other}", content, expected)
+    settings: dict[str, tuple[str, Row]] = {}
+    for place, folder in folders.items():
+        for path in sorted(folder.glob("configs/*.yaml")) if place in own else ():
+            with audit.reading(f"{place} {path.name}"):
+                content_of = _settings(path.read_text(encoding="utf-8"))
+                alike = {name: content_of.get(name) for name in _OF_A_RUN}
+                who, first_of = settings.setdefault(folder.parent.name, (place, alike))  # its suite
+                audit.compare(_RULE, f"{place} {path.name} against {who}", alike, first_of)
 
 
 def _described(path: Path, folder: Path) -> tuple[str, object]:

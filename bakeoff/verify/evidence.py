@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from bakeoff.evalscope import grading_rules
 from bakeoff.foundation.errors import StoreError
@@ -14,6 +14,7 @@ from bakeoff.foundation.files import readable_rows
 from bakeoff.foundation.sentences import restored
 from bakeoff.report.findings import run_folder
 from bakeoff.store.places import place_of
+from bakeoff.verify.decoding import decoded, rows_in
 from bakeoff.verify.words import NO_MARK, NO_TARGET
 
 if TYPE_CHECKING:
@@ -265,10 +266,22 @@ def read_object(path: Path) -> Row:
     Raises:
         ValueError: it holds something else.
     """
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = decoded(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
         raise ValueError(f"{path.name} holds a {type(content).__name__}, not an object")
     return content
+
+
+def row_objects(path: Path) -> list[Row]:
+    """Return the rows of a file of JSON lines, which all are objects.
+
+    Raises:
+        ValueError: one is something else.
+    """
+    rows = rows_in(path)
+    if any(type(row) is not dict for row in rows):
+        raise ValueError(f"{path.name} holds a row that is no object")
+    return cast("list[Row]", rows)
 
 
 def find(target: Path, store: Path | None, run_id: str | None, report: Path | None) -> Evidence:

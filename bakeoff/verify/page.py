@@ -21,6 +21,7 @@ from bakeoff.report.history import Since
 from bakeoff.report.side_files import SIDE_FOLDER
 from bakeoff.verify import manifest, words
 from bakeoff.verify.arithmetic import groups_of, mean, wilson
+from bakeoff.verify.around import check_around
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, read_object
 from bakeoff.verify.opinions import check_ratings
@@ -41,6 +42,8 @@ _CELL = re.compile(
 _PROGRAM = re.compile(r"<(?:style|script)>.*?</(?:style|script)>", re.DOTALL)
 _HISTORY = re.compile(r'<section id="bk-history">\s*<h2>.*?Since run ([^<\s]+)', re.DOTALL)
 _AROUND = "around"
+_RECOUNTED = ("family", "suite", "a", "b", "n", "difference", "only_a", "only_b", "p_adjusted", "verdict")
+"""Columns of pairs that the verifier has code of its own for."""
 _MOST = 20
 """Differing lines of a page that are told one by one."""
 
@@ -207,18 +210,27 @@ def _check_anew(audit: Audit, evidence: Evidence, fragment: str, fresh: Mapping[
         with audit.reading(name):
             text = (folder / name).read_text(encoding="utf-8")
             if name.endswith(".csv"):
-                _compare_csv(audit, name, text, expected)
+                _compare_csv(audit, name, text, expected, same_code)
             elif same_code:
                 _compare_lines(audit, name, text, expected)
     if same_code:
         _compare_lines(audit, _name(evidence), _normal(fragment), _normal(shown))
-        rest = _around(evidence.page.read_text(encoding="utf-8"))
-        if "pytest-html" in rest:
-            audit.note(words.TESTS_OF_PYTEST())
-        else:
-            _compare_lines(audit, f"{_name(evidence)} around the comparison", rest, around)
+        _check_around(audit, evidence, around)
     else:
         audit.note(words.OTHER_PAGE_CODE())
+
+
+def _check_around(audit: Audit, evidence: Evidence, fresh: str) -> None:
+    """Compare what stands around the comparison with what should."""
+    assert evidence.page is not None
+    text = evidence.page.read_text(encoding="utf-8")
+    if "pytest-html" not in _around(text) and "data-container" not in _around(text):
+        _compare_lines(audit, f"{_name(evidence)} around the comparison", _around(text), fresh)
+        return
+    before, _, rest = text.partition("<!-- bakeoff ")
+    _, _, after = rest.partition("<!-- /bakeoff -->")
+    if not check_around(audit, evidence, before, after):
+        audit.note(words.TESTS_OF_PYTEST())
 
 
 def _findings(evidence: Evidence) -> Findings:
@@ -268,16 +280,26 @@ def _without_history(fragment: str) -> str:
     return re.sub(r'<a href="#bk-history">.*?</a>\n', "", text)
 
 
-def _compare_csv(audit: Audit, name: str, text: str, expected: str) -> None:
-    """Compare two tables cell by cell; numbers as numbers."""
+def _compare_csv(audit: Audit, name: str, text: str, expected: str, same_code: bool) -> None:
+    """Compare two tables cell by cell; numbers as numbers.
+
+    *same_code*: whether this version wrote them; another one may have computed otherwise what the verifier does not
+    recount by code of its own.
+    """
     rows, fresh = (list(csv.DictReader(io.StringIO(content))) for content in (text, expected))
     audit.compare("tables of the report", f"{name} rows", len(rows), len(fresh))
+    columns: dict[str, Audit] = {}
     for number, (row, source) in enumerate(zip(rows, fresh, strict=False), 2):
         for column, value in source.items():
             if column in row:
-                audit.compare(
+                columns.setdefault(column, Audit()).compare(
                     "tables of the report", f"{name}:{number} {column}", _number(row[column]), _number(value)
                 )
+    for column, part in columns.items():
+        if not same_code and column not in _RECOUNTED:
+            audit.merge_if_sound(part, words.OTHER_COLUMN(place=f"{name} {column}"))
+        else:
+            audit.add(part)
 
 
 def _number(text: str | None) -> object:

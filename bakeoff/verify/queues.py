@@ -9,18 +9,22 @@ from __future__ import annotations
 import contextlib
 import re
 import sqlite3
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from bakeoff.judgement.blind import Study, read_study
+from bakeoff.judgement.database import content_sha
+from bakeoff.judgement.rubric import COMMENTS, CRISIS_CHECKS, DIMENSIONS
 from bakeoff.verify.audit import Audit
 
 _RULE = "ratings"
 _TOKEN = re.compile(r"[\w-]{8,64}")
+_DRAWN = re.compile(r"[0-9a-f]{32}")
 _UNEVEN = ("arena",)
 """Tables whose counter may run ahead: a row that stands there already is not written again."""
+_COMPARED = ("study_id", "judge_id", "first_reply", "second_reply", "repeat", "rubric_sha")
 Record = Mapping[str, object]
 
 
@@ -38,6 +42,7 @@ def check_database(audit: Audit, place: str, path: Path, same_code: bool) -> Non
     studies = {str(row["study_id"]): read_study(str(row["content"])) for row in tables.get("study", ())}
     if same_code:
         _check_queues(audit, place, tables, studies)
+        _check_sums(audit, place, tables)
     _check_ratings(audit, place, tables, studies)
 
 
@@ -152,7 +157,7 @@ def _check_ratings(
 ) -> None:
     """Hold each rating against the reply and the rater that it belongs to."""
     items = {row["item_id"]: row for row in tables.get("item", ())}
-    handed: dict[object, list[Record]] = defaultdict(list)
+    handed: dict[str, list[Record]] = defaultdict(list)
     for row in tables.get("judgement", ()):
         where = f"{place} judgement {row['id']}"
         if row["source"] != "chat":
@@ -164,8 +169,57 @@ def _check_ratings(
             reply = study.reply(str(row["reply_id"]))
             stated = [row["model"], row["variant"]]
             audit.compare(_RULE, f"{where} model", stated, [reply.model, reply.variant])
-        handed[row["token"]].append(row)
+        handed[str(row["token"])].append(row)
+    _check_tokens(audit, place, handed)
     for token, rows in handed.items():
         slots = sorted(int(str(row["slot"])) for row in rows)
         audit.compare(_RULE, f"{place} slots of {token}", slots, list(range(len(rows))))
         audit.compare(_RULE, f"{place} sums of {token}", len({row["payload_sha"] for row in rows}), 1)
+
+
+def _check_tokens(audit: Audit, place: str, handed: Mapping[str, Sequence[Record]]) -> None:
+    """See that the random names of submissions look alike.
+
+    The page draws them, other programs may name them otherwise; a single one of another form was edited.
+    """
+    drawn = [token for token, rows in handed.items() if rows[0]["source"] == "study"]
+    odd = [token for token in drawn if not _DRAWN.fullmatch(token)]
+    if len(odd) < 2 < len(drawn):
+        audit.compare(_RULE, f"{place} names of submissions that the page does not give", odd, [])
+
+
+def _check_sums(audit: Audit, place: str, tables: Mapping[str, Sequence[Record]]) -> None:
+    """Compute what each submission was called by its content once more."""
+    handed: dict[str, list[Record]] = defaultdict(list)
+    for row in tables.get("judgement", ()):
+        handed[str(row["token"])].append(row)
+    for token, rows in handed.items():
+        first = rows[0]
+        if first["source"] == "model":
+            identity = [first[name] for name in ("study_id", "reply_id", "judge_id", "repeat", "rubric_sha")]
+            audit.compare(_RULE, f"{place} token of judgement {first['id']}", token, content_sha(identity))
+            for row in rows:
+                audit.compare(_RULE, f"{place} judgement {row['id']} payload_sha", row["payload_sha"], "")
+        elif first["source"] == "study":
+            content = {str(row["item_id"]): _submitted(row) for row in rows}
+            audit.compare(_RULE, f"{place} sum of {token}", first["payload_sha"], content_sha(content))
+    tries: Counter[tuple[object, ...]] = Counter()
+    for row in tables.get("comparison", ()):
+        key = tuple(row[name] for name in _COMPARED)
+        audit.compare(
+            _RULE, f"{place} token of comparison {row['id']}", row["token"], content_sha([*key, tries[key]])
+        )
+        tries[key] += 1
+
+
+def _submitted(row: Record) -> dict[str, object]:
+    """Return a rating as its rater handed it in, without the seconds."""
+    return {
+        "scores": {name: row[name] for name in DIMENSIONS if row[name] is not None},
+        "confidence": row["confidence"],
+        **{name: row[name] for name in COMMENTS},
+        "cannot_judge": row["outcome"] == "cannot_judge",
+        "crisis": {name: bool(row[name]) for name in CRISIS_CHECKS if row[name] is not None},
+        "corrects": row["corrects"],
+        "seconds": None,
+    }

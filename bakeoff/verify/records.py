@@ -103,6 +103,8 @@ def check_records(audit: Audit, evidence: Evidence) -> None:
             for name in _PLACES if stage["outcome"] == "ran" else _PLACES[:1]:
                 at, told_at = (place_of(evidence.root, str(content[name])) for content in (record, stage))
                 audit.compare("record", f"{place} {name}", at, told_at)
+                if stage["outcome"] == "ran":  # the store lay where it did, in both
+                    audit.compare_raw("record", place, f"{name} as written", record[name], stage[name])
             digests += _made(audit, where, stage, record, output)
     if anew:
         audit.note(words.MADE_ANEW(places=list(dict.fromkeys(anew))))
@@ -182,6 +184,7 @@ def check_results(audit: Audit, evidence: Evidence) -> None:
             if stage["stage"] == "speed":
                 shapes.check_fields(audit, f"{place} scores", result["scores"])
             _check_identity(audit, stage, result, place)
+            _check_folder(audit, evidence, stage, result, place)
             if stage["stage"] == "speed":
                 _check_speed(audit, evidence, stage, result, place)
 
@@ -289,10 +292,22 @@ def _check_identity(audit: Audit, stage: Row, result: Row, place: str) -> None:
             audit.compare("suite", f"{place} few_shot", row["few_shot"], result.get("few_shot"))
 
 
+def _check_folder(audit: Audit, evidence: Evidence, stage: Row, result: Row, place: str) -> None:
+    """See that the folder of the replies lay in the store of the record."""
+    output = evidence.place(stage)
+    path = output.with_name("record.json") if output else None
+    if "folder" not in result or path is None or not path.is_file():
+        return
+    written = str(read_object(path)["output"])
+    told, store = (text.rpartition("/models/")[0] for text in (str(result["folder"]), written))
+    audit.compare("record", f"{place} folder in the store of {written}", told, store)
+
+
 def _check_speed(audit: Audit, evidence: Evidence, stage: Row, result: Row, place: str) -> None:
     """Hold the figures of speed against what EvalScope measured."""
     output = evidence.place(stage)
     assert output is not None
+    shapes.check_summaries(audit, place, sorted(output.with_name("perf").rglob("benchmark_summary.json")))
     levels = {f"{level.in_flight} in flight": level for level in read_speed(output.parent)}
     rows = [row for row in result["scores"] if row["benchmark"] == SPEED]
     names = sorted((row["subset"], row["metric"]) for row in rows)

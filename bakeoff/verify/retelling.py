@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+from bakeoff.foundation.sentences import Statement
 from bakeoff.matrix.loading import read_matrix
 from bakeoff.report.cautions import NOTED
 from bakeoff.scoring.anchors import beside_published
@@ -12,6 +15,7 @@ from bakeoff.verify.evidence import Evidence, Row
 from bakeoff.verify.manifest import MATRIX
 
 _RULE = "told by the run"
+_OF_A_FINDING = ("level", "place", "what", "remedy", "rows")
 
 
 def check_retelling(audit: Audit, evidence: Evidence) -> None:
@@ -24,8 +28,38 @@ def check_retelling(audit: Audit, evidence: Evidence) -> None:
         for name, rows in expected.items():
             if name in evidence.run:
                 audit.compare(_RULE, f"run.json {name}", evidence.told(name), rows)
+    _check_findings(audit, evidence)
     _check_anchors(audit, evidence)
     _check_agreement(audit, evidence)
+
+
+def _check_findings(audit: Audit, evidence: Evidence) -> None:
+    """Hold the doctor's findings in the timeline against its errors, and see what they name."""
+    if evidence.run_folder is None:
+        return
+    told = [event for event in evidence.events if event.get("event") == "finding"]
+    path, matrix = evidence.run_folder / "doctor.json", evidence.run_folder / MATRIX
+    if told or path.is_file():
+        with audit.reading(evidence.shown(path)):
+            errors = [_finding(event) for event in told if event.get("level") == "error"]
+            stored = [_finding(row) for row in json.loads(path.read_text(encoding="utf-8"))]
+            audit.compare(_RULE, evidence.shown(path), stored, errors)
+    if not told or not matrix.is_file():
+        return
+    rows, suites = (set(part) for part in (read_matrix(matrix)[0].models, read_matrix(matrix)[0].suites))
+    for event in told:
+        where = f"events.jsonl finding {event['time']}"
+        audit.compare(_RULE, f"{where} level", event["level"] in ("error", "warning"), True)
+        audit.compare(_RULE, f"{where} rows", set(map(str, event["rows"])) <= rows, True)
+        place = event["place"]
+        if not isinstance(place, Statement) and not set("/\\: ") & set(place):  # no file, and no line in one
+            head, _, name = place.partition(".")
+            is_named = place in rows or (head == "suites" and any(name in (s, f"{s}.data") for s in suites))
+            audit.compare(_RULE, f"{where} place", place if is_named else "", place)
+
+
+def _finding(row: Row) -> list[object]:
+    return [row.get(name) if name == "rows" else str(row.get(name)) for name in _OF_A_FINDING]
 
 
 def _check_anchors(audit: Audit, evidence: Evidence) -> None:

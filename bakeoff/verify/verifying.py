@@ -12,6 +12,7 @@ from bakeoff.verify import (
     accounts,
     answers,
     clock,
+    data,
     ledgers,
     manifest,
     opinions,
@@ -21,6 +22,7 @@ from bakeoff.verify import (
     retelling,
     seals,
     texts,
+    weights,
     words,
 )
 from bakeoff.verify.audit import UNREADABLE, Audit
@@ -123,6 +125,8 @@ def _checks(
         "run.json": lambda audit: accounts.check_accounts(audit, evidence),
         "told by the run": lambda audit: retelling.check_retelling(audit, evidence),
         "matrix.yaml": lambda audit: accounts.check_matrix(audit, evidence, matrix),
+        "weights": lambda audit: weights.check_weights(audit, evidence),
+        "shipped data": lambda audit: data.check_data(audit, evidence),
         "tables": lambda audit: records.check_tables_of_folders(audit, evidence),
         "differences.csv": lambda audit: pairs.check_pairs(audit, evidence),
         "ratings": lambda audit: _check_ratings(audit, evidence),

@@ -32,6 +32,7 @@ _RULES = (
     Template("verify.words.ledger", "ledger", zh="作答统计"),
     Template("verify.words.letters", "letters", zh="显著性字母"),
     Template("verify.words.likeliest", "letters by log-probability", zh="按对数概率选出的字母"),
+    Template("verify.words.list_of_tests", "list of tests", zh="测试列表"),
     Template("verify.words.manifest", "manifest", zh="清单"),
     Template("verify.words.matrix", "matrix", zh="矩阵文件"),
     Template("verify.words.mean", "mean", zh="平均分"),
@@ -52,6 +53,7 @@ _RULES = (
     Template("verify.words.beside", "samples beside the page", zh="页面旁的样本文件"),
     Template("verify.words.scores_csv", "scores.csv", zh="scores.csv"),
     Template("verify.words.selected", "selected questions", zh="抽取的题目"),
+    Template("verify.words.shipped", "shipped data", zh="随程序提供的数据"),
     Template("verify.words.signature", "signature", zh="签名"),
     Template("verify.words.speed", "speed", zh="速度"),
     Template("verify.words.status", "status", zh="作答状态"),
@@ -63,6 +65,7 @@ _RULES = (
     Template("verify.words.told_run", "told by the run", zh="运行的附带记录"),
     Template("verify.words.told_evaluation", "told of an evaluation", zh="评测的附带记录"),
     Template("verify.words.trust", "trust", zh="成绩是否有效"),
+    Template("verify.words.weights", "weights", zh="权重"),
     Template("verify.words.who", "who answered", zh="作答模型"),
     Template("verify.words.written_twice", "written twice", zh="重复记录的内容"),
 )
@@ -82,6 +85,7 @@ OUTSIDE = Template("verify.words.outside", "outside of its folder", zh="在文�
 A_TABLE = Template("verify.words.a_table", "a table", zh="有一份表格")
 NO_TABLE = Template("verify.words.no_table", "no such table", zh="没有这份表格")
 A_FOLDER = Template("verify.words.a_folder", "a folder", zh="一个文件夹")
+A_QUESTION = Template("verify.words.a_question", "a question of the suite", zh="测试集中的一道题")
 A_SAMPLE = Template("verify.words.a_sample", "a sample", zh="一个样本")
 A_SCORE = Template("verify.words.a_score", "a score", zh="一项成绩")
 WHOLE_RECORD = Template("verify.words.whole_record", "a whole record", zh="完整的记录")
@@ -190,9 +194,15 @@ NO_EARLIER = Template(
     zh="手头没有运行 {run}：未核对页面上与它相比的变化",
 )
 TESTS_OF_PYTEST = Template(
-    "verify.words.tests_of_pytest",
-    "the list of tests around the comparison is pytest's: the manifest alone protects it",
-    zh="比较部分之外的测试列表由 pytest 生成，只受清单保护",
+    "verify.words.tests_of_other_pytest",
+    "the list of tests around the comparison is by another version of pytest-html than the installed one: the manifest "
+    "alone protects it",
+    zh="比较部分之外的测试列表由另一版本的 pytest-html 生成，只受清单保护",
+)
+OTHER_COLUMN = Template(
+    "verify.words.other_column",
+    "{place}: computed otherwise by the version that wrote it, so not compared",
+    zh="{place}：写下它的版本算法不同，未核对",
 )
 OTHER_PAGE_CODE = Template(
     "verify.words.other_page_code",
@@ -264,6 +274,16 @@ OTHER_READER = Template(
     "verify.words.other_reader",
     "answers were extracted by the project's own reader, rules {rules}",
     zh="答案由本项目自己的提取器提取，规则版本 {rules}",
+)
+OTHER_FINGERPRINTS = Template(
+    "verify.words.other_fingerprints",
+    "{engine}: no fingerprint of a model is as this version computes it, so none was held against the weights",
+    zh="{engine}：模型指纹均与本版本的算法不符，未与权重核对",
+)
+OTHER_DATA = Template(
+    "verify.words.other_data",
+    "{place}: {data} is not that of this version of the program, so it was not compared",
+    zh="{place}：{data} 与本版本程序所附的不同，未核对",
 )
 OTHER_ANCHORS = Template(
     "verify.words.other_anchors",
