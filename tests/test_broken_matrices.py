@@ -109,6 +109,12 @@ BROKEN: dict[str, str] = {
     "environments": f"environments: {{default: {{python: '3.10'}}}}\n{row('tune: true')}",
     "a suite of crises": f"{row('suites: [crisis]')}\nsuites: {{crisis: {{benchmark: ceval}}}}",
     "a temperature": suite("generation: {temperature: -1}"),
+    "a huge setting": suite("generation: {max_tokens: 1234567890123456789012345}"),
+    "a huge setting inside": suite("generation: {extra_body: {a: [1234567890123456789012345]}}"),
+    "a huge limit": suite("limit: 99999999999999999999"),
+    "a penalty": suite("generation: {repetition_penalty: 0}"),
+    "a huge judge": f"judge: {{row: a/base, repeats: 99999999999}}\n{row('tune: true')}",
+    "a huge flag": row("training: {extra: {weight_decay: 1.0e+300}}"),
     "stop sequences": suite("generation: {stop_seqs: x}"),
     "a body": suite("generation: {extra_body: {model: x}}"),
     "log-probabilities": suite(
