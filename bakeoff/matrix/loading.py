@@ -14,7 +14,7 @@ from typing import TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from bakeoff.foundation.errors import Complaint, DataError, MatrixError
+from bakeoff.foundation.errors import Complaint, DataError, MatrixError, complaint_of
 from bakeoff.foundation.files import read_text
 from bakeoff.foundation.sentences import Template, of_error
 from bakeoff.matrix.addresses import of_judge
@@ -122,7 +122,7 @@ def read_matrix(path: Path) -> tuple[Matrix, list[str]]:
     try:
         text = read_text(path)
     except DataError as error:
-        raise MatrixError(of_error(error), str(path)) from None
+        raise MatrixError(complaint_of(error) or of_error(error), str(path)) from None
     try:
         raw, complaints = content_of(text)
     except (yaml.YAMLError, ValueError) as error:

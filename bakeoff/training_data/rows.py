@@ -89,7 +89,7 @@ def file_rows(path: Path) -> Iterator[Row]:
     if kind in (".parquet", ".arrow"):
         yield from _columns(path)
         return
-    text, packed = _text(path)
+    text, packed = file_text(path)
     if kind == ".csv":
         yield from _table(path, text)
     elif kind == ".txt":
@@ -98,8 +98,12 @@ def file_rows(path: Path) -> Iterator[Row]:
         yield from _json(path, text, packed or path.read_bytes()[:1])
 
 
-def _text(path: Path) -> tuple[str, bytes]:
-    """The text of a file, and of a packed one its first byte."""
+def file_text(path: Path) -> tuple[str, bytes]:
+    """Return the text of a file, and of a packed one its first byte.
+
+    Raises:
+        DataError: it is not UTF-8, or packed and torn.
+    """
     try:
         with path.open("rb") as file:
             if file.read(2) != _PACKED:
