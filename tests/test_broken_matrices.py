@@ -109,6 +109,15 @@ BROKEN: dict[str, str] = {
     "environments": f"environments: {{default: {{python: '3.10'}}}}\n{row('tune: true')}",
     "a suite of crises": f"{row('suites: [crisis]')}\nsuites: {{crisis: {{benchmark: ceval}}}}",
     "a temperature": suite("generation: {temperature: -1}"),
+    "a zero in front": row("training: {lora_rank: 010}"),
+    "a day": row("prompt_date: 2025-01-01"),
+    "a clock": row("limits: {train_s: 1:30}"),
+    "a huge setting": suite("generation: {max_tokens: 1234567890123456789012345}"),
+    "a huge setting inside": suite("generation: {extra_body: {a: [1234567890123456789012345]}}"),
+    "a huge limit": suite("limit: 99999999999999999999"),
+    "a penalty": suite("generation: {repetition_penalty: 0}"),
+    "a huge judge": f"judge: {{row: a/base, repeats: 99999999999}}\n{row('tune: true')}",
+    "a huge flag": row("training: {extra: {weight_decay: 1.0e+300}}"),
     "stop sequences": suite("generation: {stop_seqs: x}"),
     "a body": suite("generation: {extra_body: {model: x}}"),
     "log-probabilities": suite(
@@ -176,6 +185,18 @@ def test_a_mistake_of_the_matrix_is_told_in_the_language_of_the_terminal(
     english = localized_error(error)
     assert HANZI.findall(re.sub("[“”：]|答案", "", english)) == []
     assert english.count("\n- ") == chinese.count("\n- ") == len(error.complaints)
+
+
+def test_a_matrix_in_another_encoding_is_told_in_the_language_of_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "m.yaml"
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    for encoding in ("gbk", "utf-16"):
+        file.write_bytes(f"# 注释\n{row('tune: true')}".encode(encoding))
+        with pytest.raises(MatrixError) as caught:
+            plan.load(file, None, Workspace(tmp_path))
+        assert "请存为 UTF-8 编码" in localized_error(caught.value)
 
 
 def test_every_key_that_has_a_meaning_has_it_in_chinese() -> None:

@@ -35,6 +35,8 @@ CALLS = [
     {"role": "tool", "content": "r"},
     {"role": "assistant", "content": "a"},
 ]
+CALL = {"from": "function_call", "value": "{}"}
+PICTURE = {"type": "image_url", "image_url": {"url": "/nowhere/x.png"}}
 KEPT: tuple[tuple[str, list[object], int], ...] = (
     ("messages_among_questions", [TALK, {"question": "q", "answer": "a"}, TALK], 2),
     ("conversations_among_messages", [{"conversations": PAIRS}, TALK], 1),
@@ -70,6 +72,12 @@ KEPT: tuple[tuple[str, list[object], int], ...] = (
     ("one_name_by_case", [{"query": "q", "Query": "Q", "response": "a"}] * 2, 0),
     ("two_names_by_case", [{"question": "q", "Question": "Q", "answer": "a"}] * 2, 2),
     ("tools_no_json", [{**TALK, "tools": "not json"}, {**TALK, "tools": "[]"}], 1),
+    ("tools_without_text", [{**TALK, "tools": ""}, {**TALK, "tools": "[]"}], 1),
+    ("a_number_as_system", [{**PLAIN, "system": 3}, {**PLAIN, "system": None}], 1),
+    ("a_list_as_system", [{**PLAIN, "system": ["s"]}], 0),
+    ("a_call_without_name", [{"conversations": [PAIRS[0], CALL, PAIRS[1]]}], 0),
+    ("a_missing_part", [turns(("user", [PICTURE, *parts("q")]), ("assistant", "a"))], 0),
+    ("turns_as_python_writes_them", [{"messages": " " + str(TALK["messages"])}], 1),
     ("capital_roles", [turns(("User", "q"), ("Assistant", "a")), TALK], 1),
     (
         "from_and_content",
@@ -102,6 +110,10 @@ FILES: tuple[tuple[str, str, int], ...] = (
     ("numbers.csv", "query,response\n1,2\n3,4.5\n", 0),
     ("short.csv", "query,response\nq\nx,y\n", 2),
     ("returns_alone.jsonl", json.dumps(TALK) + "\r" + json.dumps(TALK) + "\r", 2),
+    ("truths.csv", "query,response\nq,True\nr,False\n", 0),
+    ("powers.csv", "query,response\nq,1e5\nr,2e3\n", 0),
+    ("spread.jsonl", json.dumps(PLAIN, indent=1) + "\n" + json.dumps(PLAIN, indent=1), 2),
+    ("texts.json", '["a", "b"]', 2),
     ("glued.jsonl", json.dumps(PLAIN) * 2 + "\n", 2),
 )
 """Files, and how many rows ms-swift 4.6.0 keeps of each."""
@@ -132,6 +144,8 @@ COMPARED = (
         "tool_first",
     ),
     *("empty_list_as_answer", "typed_parts", "mark.jsonl", "one.json", "quoted.csv", "lines.txt"),
+    *("tools_without_text", "a_number_as_system", "a_call_without_name", "a_missing_part", "spread.jsonl"),
+    *("turns_as_python_writes_them", "truths.csv", "texts.json"),
     *("tools_no_json", "numbers.csv", "short.csv", "glued.jsonl"),
 )
 """What the tables above say of these is held against the installed ms-swift; all of them would take a minute."""
@@ -173,6 +187,36 @@ def test_files_that_ms_swift_takes_for_a_hub_id_are_refused(tmp_path: Path) -> N
     for path in tmp_path.iterdir():
         with pytest.raises(DataError):
             check_dataset(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("marked.json", b"\xef\xbb\xbf[" + json.dumps(PLAIN).encode() + b"]"),
+        ("indented.jsonl", b"\n  [" + json.dumps(PLAIN).encode() + b"]"),
+        ("feed.jsonl", json.dumps(PLAIN).encode() + b"\x0c\n" + json.dumps(PLAIN).encode()),
+        ("open.csv", b'query,response\n"a,c\nd,e\n'),
+        ("wide.csv", b"query,response\nq,a\nr,b,c\n"),
+    ],
+)
+def test_files_that_ms_swift_cannot_read_are_refused(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=name):
+        check_dataset(tmp_path / name)
+
+
+def test_a_folder_holds_the_files_of_its_most_common_kind_in_one_form(tmp_path: Path) -> None:
+    row = json.dumps(PLAIN).encode() + b"\n"
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(row * 2))
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(row))
+    (tmp_path / "c.csv").write_bytes(b"query,response\nq,a\n")
+    assert check_dataset(tmp_path).kept == 3
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(json.dumps(TALK).encode()))
+    with pytest.raises(DataError, match="columns that the folder's first file lacks"):
+        check_dataset(tmp_path)
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(row)[:-9])
+    with pytest.raises(DataError, match="cannot be read"):
+        check_dataset(tmp_path)
 
 
 def test_the_templates_own_system_prompt_counts_in_the_length(tmp_path: Path) -> None:

@@ -15,13 +15,15 @@ from bakeoff.doctor.comparability import beside_the_guide
 from bakeoff.doctor.data import unhealthy
 from bakeoff.doctor.doctor import Finding, known_differences, traps
 from bakeoff.doctor.finding import Visit, lines_of
+from bakeoff.doctor.unusual import seldom_meant
 from bakeoff.environments.building import digest, running_environment
 from bakeoff.foundation.errors import DataError
 from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.loading import load_matrix, parse_matrix
 from bakeoff.matrix.schema import Environment, Matrix, ModelSpec
 from bakeoff.tools import memory
-from bakeoff.training_data.health import check_dataset, dialogue, estimated_tokens, why_fewer
+from bakeoff.training_data.dialogues import dialogue
+from bakeoff.training_data.health import check_dataset, estimated_tokens, why_fewer
 from tests.chains import plant_tools
 
 ROOT = Path(__file__).parents[1]
@@ -511,6 +513,70 @@ def test_a_full_row_that_nothing_compares_is_told_with_what_it_takes_by_default(
     assert all(words in trap.what for words in ("no suites", "no needs", "no serving engine"))
     tiny = {"model": "tiny:qwen2", "dataset": ["o/d"], "group": "smoke"}
     assert traps(list(parse_matrix({"models": {"t": tiny}}).models.values())) == []
+
+
+def seldom_meant_of(row: dict[str, Any], suite: dict[str, Any] | None = None) -> list[Finding]:
+    base = {"model": "tiny:qwen2", "dataset": ["shipped:facts_train.jsonl"], "suites": ["s"]}
+    raw = {"models": {"a": {**base, **row}}, "suites": {"s": {"benchmark": "ceval", **(suite or {})}}}
+    matrix = parse_matrix(raw)
+    return seldom_meant(list(matrix.models.values()), matrix)
+
+
+@pytest.mark.parametrize(
+    ("row", "suite", "told"),
+    [
+        ({"training": {"learning_rate": 5}}, {}, "training.learning_rate is 5.0, and 2e-06 to 0.02"),
+        ({"training": {"learning_rate": 1e-9}}, {}, "2e-06 to 0.02 is usual"),
+        ({"training": {"epochs": 1000, "lora_rank": 8}}, {}, "training.epochs is 1000"),
+        ({"training": {"warmup_ratio": 0.9}}, {}, "0 to 0.5 is usual"),
+        ({"limits": {"train_s": 1}}, {}, "limits.train_s is 1.0, and 30 to 2592000"),
+        ({"serving": {"in_flight": 5000}}, {}, "serving.in_flight is 5000, and 1 to 800"),
+        ({}, {"generation": {"max_tokens": 900_000}}, "generation.max_tokens is 900000, and 1 to 131072"),
+        ({}, {"generation": {"temperature": 7, "top_p": 0.9}}, "generation.temperature is 7"),
+        ({}, {"few_shot": 6}, "few_shot is 6, and ceval has 5 examples"),
+        ({}, {"few_shot": 5, "chance": 0.25, "generation": {"temperature": 0, "max_tokens": 8192}}, ""),
+        ({"training": {"epochs": 0.5, "warmup_ratio": 0, "seed": 2**31 - 1}}, {}, ""),
+        ({"limits": {"retries": 0}, "serving": {"restarts": 0, "max_batch_size": 256}}, {}, ""),
+        ({"url": "http://x/v1", "served_model": "m", "training": {"epochs": 1000}}, {}, ""),
+    ],
+)
+def test_a_number_that_is_seldom_meant_is_told_with_the_usual_range(row, suite, told):
+    found = seldom_meant_of(row, suite)
+    assert len(found) == bool(told), found
+    assert all(told in str(finding) for finding in found)
+    assert all(re.search("[一-鿿]", finding.zh) for finding in found)
+
+
+def test_the_shipped_matrix_says_nothing_that_is_seldom_meant():
+    matrix = load_matrix(ROOT / "model_matrix.yaml")
+    assert seldom_meant(list(matrix.models.values()), matrix) == []
+
+
+def test_data_that_a_row_names_twice_are_told_whatever_the_spelling(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "set").mkdir()
+    write_rows(tmp_path / "set" / "x.jsonl", HEALTHY)
+    write_rows(tmp_path / "copy.jsonl", HEALTHY)
+    write_rows(tmp_path / "other.jsonl", HEALTHY, HEALTHY)
+    (tmp_path / "link.jsonl").symlink_to("set/x.jsonl")
+    first, other = "set/x.jsonl", ["other.jsonl", "o/d:x", "o/d:y", "o/e@v1", "o/e@v2"]
+    assert seldom_meant_of({"dataset": [first, *other]}) == []
+    for second in (str(tmp_path / first), "./set/../set/x.jsonl", "link.jsonl", f"{first}#1"):
+        (twice,) = seldom_meant_of({"dataset": [first, second]})
+        assert f"names {first} twice ({first}, {second})" in twice.what
+    for second in ("set", "copy.jsonl"):
+        (twice,) = seldom_meant_of({"dataset": [first, second]})
+        assert f"{first} and {second}, which hold the same" in twice.what
+    (twice,) = seldom_meant_of({"dataset": ["o/d#8", "O/d"]})
+    assert "trained twice" in twice.what
+
+
+def test_lengths_beyond_the_context_of_a_model_on_this_machine_are_told(tmp_path):
+    config = tmp_path / "config.json"
+    for text, told in (('{"max_position_embeddings": 2048}', 2), ("[]", 0), ("{", 0)):
+        config.write_text(text, encoding="utf-8")
+        row = {"model": str(tmp_path), "training": {"max_length": 3000}, "serving": {"session_len": 4096}}
+        assert sum("context ends at 2048" in finding.what for finding in seldom_meant_of(row)) == told
 
 
 PLAIN = {"question": "q", "answer": "a"}

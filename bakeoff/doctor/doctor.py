@@ -11,10 +11,10 @@ from bakeoff.doctor import comparability
 from bakeoff.doctor.data import check_datasets, check_models, check_suites, template_of
 from bakeoff.doctor.finding import (
     LEVELS,
-    PLACES,
     Finding,
     Level,
     Visit,
+    merged,
 )
 from bakeoff.doctor.hubs import check_hubs
 from bakeoff.doctor.machine import check_devices, check_disk, check_network
@@ -80,32 +80,8 @@ def findings(visit: Visit, *, elsewhere: bool = False) -> list[Finding]:
     checks = [check for check in _CHECKS if not (elsewhere and check is check_devices)]
     every = [finding for check in checks for finding in check(visit)]
     return sorted(
-        _merged(every, [row.name for row in visit.rows]), key=lambda finding: LEVELS.index(finding.level)
+        merged(every, [row.name for row in visit.rows]), key=lambda finding: LEVELS.index(finding.level)
     )
-
-
-def _merged(repeated: Sequence[Finding], rows: Sequence[str]) -> list[Finding]:
-    """The findings, those of several rows once under all their names."""
-    alike: dict[tuple[Level, str, str], list[Finding]] = {}
-    for finding in repeated:
-        alike.setdefault((finding.level, finding.what, finding.remedy), []).append(finding)
-    return [
-        Finding(
-            level,
-            _places([finding.place for finding in same]),
-            what,
-            remedy,
-            tuple(
-                row for row in rows if any(row == finding.place or row in finding.rows for finding in same)
-            ),
-        )
-        for (level, what, remedy), same in alike.items()
-    ]
-
-
-def _places(places: Sequence[str]) -> str:
-    distinct = list(dict.fromkeys(places))
-    return PLACES(places=distinct) if len(distinct) > 1 else distinct[0]
 
 
 def traps(rows: Sequence[ModelSpec]) -> list[Finding]:
@@ -120,7 +96,7 @@ def traps(rows: Sequence[ModelSpec]) -> list[Finding]:
         if "engine" not in row.serving.model_fields_set:
             lacks.append(NO_ENGINE(count=row.serving.in_flight))
         noticed.append(Finding("warning", row.name, LACKS(lacks=joined(lacks)), GIVE_THEM()))
-    return _merged(noticed, [row.name for row in rows])
+    return merged(noticed, [row.name for row in rows])
 
 
 def presets_taken(rows: Sequence[str], matrix: Matrix) -> list[Finding]:
@@ -143,7 +119,7 @@ def presets_taken(rows: Sequence[str], matrix: Matrix) -> list[Finding]:
                 ROW_FIRST(),
             )
         )
-    return _merged(noted, taken)
+    return merged(noted, taken)
 
 
 def _comparability(visit: Visit) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -75,6 +75,30 @@ class Finding:
         """The finding in Chinese, as far as its words are statements."""
         line = _LINES[self.level](place=self.place, what=self.what)
         return f"{line.zh}\n    -> {in_chinese(self.remedy)}"
+
+
+def merged(repeated: Iterable[Finding], rows: Sequence[str]) -> list[Finding]:
+    """Return the findings, those of several rows once under all their names."""
+    alike: dict[tuple[Level, str, str], list[Finding]] = {}
+    for finding in repeated:
+        alike.setdefault((finding.level, finding.what, finding.remedy), []).append(finding)
+    return [
+        Finding(
+            level,
+            _places([finding.place for finding in same]),
+            what,
+            remedy,
+            tuple(
+                row for row in rows if any(row == finding.place or row in finding.rows for finding in same)
+            ),
+        )
+        for (level, what, remedy), same in alike.items()
+    ]
+
+
+def _places(places: Sequence[str]) -> str:
+    distinct = list(dict.fromkeys(places))
+    return PLACES(places=distinct) if len(distinct) > 1 else distinct[0]
 
 
 def lines_of(findings: Sequence[Finding], *, chinese: bool) -> list[str]:

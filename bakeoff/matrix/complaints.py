@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -77,7 +78,8 @@ _DEVICES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?|.*\.")
 def shown(value: object) -> str:
     """Return *value* as a message shows it: cut, and without secrets."""
     try:
-        text = _KEYS.sub("***", redact(repr(value)))
+        plain = str(value) if isinstance(value, date) else repr(value)
+        text = _KEYS.sub("***", redact(plain))
     except (ValueError, RecursionError):  # an integer of thousands of digits, a list in itself
         return TOO_LARGE(kind=type(value).__name__)
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"

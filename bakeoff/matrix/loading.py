@@ -14,7 +14,7 @@ from typing import TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from bakeoff.foundation.errors import Complaint, DataError, MatrixError
+from bakeoff.foundation.errors import Complaint, DataError, MatrixError, complaint_of
 from bakeoff.foundation.files import read_text
 from bakeoff.foundation.sentences import Template, of_error
 from bakeoff.matrix.addresses import of_judge
@@ -28,7 +28,7 @@ from bakeoff.matrix.schema import Environment, ExecutorSpec, Group, Judge, Matri
 from bakeoff.matrix.seeds import expand_seeds
 from bakeoff.matrix.sharing import of_sharing
 from bakeoff.matrix.suites import of_suite, unused_suites
-from bakeoff.matrix.values import of_places, of_values
+from bakeoff.matrix.values import of_numbers, of_places, of_values
 from bakeoff.matrix.yaml_mistakes import not_ascii, of_yaml
 from bakeoff.matrix.yaml_text import DEEPEST, content_of
 
@@ -122,7 +122,7 @@ def read_matrix(path: Path) -> tuple[Matrix, list[str]]:
     try:
         text = read_text(path)
     except DataError as error:
-        raise MatrixError(of_error(error), str(path)) from None
+        raise MatrixError(complaint_of(error) or of_error(error), str(path)) from None
     try:
         raw, complaints = content_of(text)
     except (yaml.YAMLError, ValueError) as error:
@@ -216,6 +216,8 @@ def _read(raw: object, source: str, complaints: list[str]) -> tuple[Matrix, list
         built_in=_built_in(sections, models),
     )
     complaints += of_places(matrix)
+    named = {f"suites.{suite.name}": suite for suite in suites.values()}
+    complaints += of_numbers({**named, "judge": judge, "executor": executor})
     return matrix, list(dict.fromkeys(complaints))
 
 

@@ -220,6 +220,7 @@ def _options(error: ErrorDetails) -> list[str]:
 
 WRITE_LIST = Template("matrix.mistakes.write_list", "write [{value}]", zh="请写 [{value}]")
 NO_QUOTES = Template("matrix.mistakes.no_quotes", "write it without quotes", zh="请去掉引号")
+NO_ZERO = Template("matrix.mistakes.no_zero", "write it without the zero in front", zh="请去掉开头的 0")
 QUOTES = Template("matrix.mistakes.quotes", "put it in quotes", zh="请加引号")
 A_SHARE = Template(
     "matrix.mistakes.a_share", "write a share, such as 0.25 for 25 %", zh="请写比例，例如 25 % 写作 0.25"
@@ -241,11 +242,13 @@ def _remedy(error: ErrorDetails, value: object, last: str) -> str:
         plain = {"int_type": r"-?\d+", "float_type": r"-?[\d.]+(e-?\d+)?", "bool_type": "(?i)true|false"}[
             kind
         ]
+        if re.fullmatch(r"[-+]?0\d+|0[oO]\d+", value):
+            return NO_ZERO()
         if re.fullmatch(plain, value):
             return NO_QUOTES()
         if re.fullmatch(r"[\d.]+\s*%", value):
             return A_SHARE()
-        if re.fullmatch(r"[\d.]+\s*(s|m|min|h|d)", value) and last.endswith("_s"):
+        if re.fullmatch(r"[\d.]+\s*(s|m|min|h|d)|\d+(:\d+)+", value) and last.endswith("_s"):
             return SECONDS()
         return ""
     if kind == "string_type" and value is not None and not isinstance(value, (list, dict)):

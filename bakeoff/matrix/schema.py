@@ -18,7 +18,18 @@ from pydantic import (
 
 from bakeoff.foundation.sentences import Statement, Template
 from bakeoff.matrix.datasets import SHIPPED, Dataset
-from bakeoff.matrix.settings import Limits, Name, Names, Needs, Part, Roles, Serving, Training, Variable
+from bakeoff.matrix.settings import (
+    Limits,
+    Name,
+    Names,
+    Needs,
+    Part,
+    Roles,
+    Serving,
+    Training,
+    Usual,
+    Variable,
+)
 
 NO_DATA = Template("matrix.schema.no_data", "{suite}: {what}", zh="{suite}：{what}")
 """Why a suite cannot run; what it lacks is a statement of its own."""
@@ -113,14 +124,16 @@ class Suite(Part):
     data: str | None = Field(None, description="folder; 'shipped:x' is ours, 'data:x' lies under --data-dir")
     hub: bool = Field(True, description="may be fetched from the hub when no data folder has it")
     subsets: Names | None = None
-    few_shot: int | None = Field(None, ge=0)
+    few_shot: Annotated[int | None, Usual(0, 32)] = Field(None, ge=0)
     limit: int | None = Field(None, ge=1)
     limit_per: Literal["total", "subset"] = "total"
     generation: dict[str, JsonValue] = Field(
         {}, description="what is sent with each question: max_tokens, temperature, stop_seqs, extra_body …"
     )
     metric: str | None = None
-    chance: float | None = Field(None, ge=0, le=1, description="score of guessing; None: not a choice")
+    chance: Annotated[float | None, Usual(0, 0.5)] = Field(
+        None, ge=0, le=1, description="score of guessing; None: not a choice"
+    )
     kind: Literal["choice", "open"] = "choice"
     scoring: Literal["generation", "logprob"] = Field(
         "generation",
@@ -138,13 +151,13 @@ class Suite(Part):
         None, description="why a score that cannot be trusted does not fail the run; it stays no score"
     )
     leakage_expected: bool = Field(False, description="the training set teaches these questions on purpose")
-    interest: float = Field(
+    interest: Annotated[float, Usual(0.001, 0.2)] = Field(
         0.02,
         gt=0,
         lt=1,
         description="smallest difference of scores that matters here; smaller ones are shown as such",
     )
-    margin: float = Field(
+    margin: Annotated[float, Usual(0.001, 0.2)] = Field(
         0.02,
         gt=0,
         lt=1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -25,6 +26,20 @@ BATCH_INVARIANT = ("vllm", "sglang")
 Engine = Literal["transformers", "lmdeploy", "vllm", "sglang"]
 
 
+@dataclass(frozen=True)
+class Usual:
+    """Between what a number usually lies; others are told, and taken."""
+
+    least: float
+    most: float
+
+
+Share = Annotated[float, Usual(0, 0.5)]
+"""Of the training; more than half is seldom meant."""
+Seconds = Annotated[float, Usual(30, 30 * 24 * 3600)]
+"""What a stage may take."""
+
+
 class Part(BaseModel):
     """A part of the matrix: what it does not know is a mistake."""
 
@@ -41,7 +56,9 @@ class Training(Part):
 
     tuner: Literal["lora"] = "lora"
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
-    max_length: int = Field(3072, ge=8, description="tokens; longer dialogues are dropped by ms-swift")
+    max_length: Annotated[int, Usual(32, 131072)] = Field(
+        3072, ge=8, description="tokens; longer dialogues are dropped by ms-swift"
+    )
     packing: bool = Field(
         False, description="needs a flash attention; packs dialogues into rows of max_length"
     )
@@ -51,7 +68,7 @@ class Training(Part):
     learning_rate: float = Field(2e-4, gt=0, le=10)
     epochs: float = Field(1, gt=0)
     max_steps: int | None = Field(None, ge=1, description="updates; overrides epochs")
-    warmup_ratio: float = Field(0.1, ge=0, lt=1)
+    warmup_ratio: Share = Field(0.1, ge=0, lt=1)
     lora_rank: int = Field(8, ge=1, le=65536)
     lora_alpha: int = Field(32, ge=1)
     target_modules: Names = ("all-linear",)
@@ -59,18 +76,20 @@ class Training(Part):
         None, description="flash_attn, flash_attention_4, sdpa, eager …; None: the model's own"
     )
     fused_loss: bool = Field(False, description="--use_liger_kernel: same mathematics, a third of the memory")
-    router_aux_loss_coef: float | None = Field(None, ge=0, description="mixture-of-experts models only")
+    router_aux_loss_coef: Annotated[float | None, Usual(0, 0.1)] = Field(
+        None, ge=0, description="mixture-of-experts models only"
+    )
     eval_batch_size: int | None = Field(None, ge=1)
     eval_steps: int | None = Field(None, ge=1)
-    validation_share: float = Field(
+    validation_share: Share = Field(
         0.0, ge=0, lt=1, description="share of the dialogues held out for eval_steps"
     )
     save_steps: int = Field(200, ge=1)
     save_total_limit: int = Field(3, ge=1)
     logging_steps: int = Field(20, ge=1)
-    data_workers: int = Field(0, ge=0)
+    data_workers: Annotated[int, Usual(0, 64)] = Field(0, ge=0)
     plugins: Names = Field((), description="files of bakeoff/plugins that speed a GPU row up, without .py")
-    seed: int = Field(42, ge=0, lt=2**32)
+    seed: Annotated[int, Usual(0, 2**32)] = Field(42, ge=0, lt=2**32)
     tracker: Literal["none", "tensorboard", "swanlab"] = Field(
         "tensorboard", description="where SwanLab cannot be used, TensorBoard tracks the training"
     )
@@ -103,15 +122,19 @@ class Serving(Part):
         False,
         description="way adapter only: one service for the base and all adapters on it, each under its own name",
     )
-    port: int | None = Field(None, ge=1, le=65535, description="None: a free port")
-    session_len: int | None = Field(None, ge=1, description="tokens of prompt and reply together")
+    port: Annotated[int | None, Usual(1024, 65535)] = Field(
+        None, ge=1, le=65535, description="None: a free port"
+    )
+    session_len: Annotated[int | None, Usual(256, 1_000_000)] = Field(
+        None, ge=1, description="tokens of prompt and reply together"
+    )
     max_batch_size: int = Field(8, ge=1)
     memory_share: float = Field(
         0.8, gt=0, lt=1, description="share of the free device memory for weights and KV cache"
     )
     tensor_parallel: int = Field(1, ge=1)
     in_flight: int = Field(8, ge=1, description="requests that an evaluation keeps open at once")
-    ready_timeout_s: float = Field(600, gt=0)
+    ready_timeout_s: Seconds = Field(600, gt=0)
     restarts: int = Field(
         2, ge=0, description="how often a service that dies or hangs during an evaluation is started again"
     )
@@ -127,10 +150,10 @@ class Serving(Part):
 class Limits(Part):
     """Time limits per stage; ``stall_s`` is the longest silence of a log that still counts as work."""
 
-    train_s: float = Field(72 * 3600, gt=0)
-    export_s: float = Field(2 * 3600, gt=0)
-    evaluate_s: float = Field(12 * 3600, gt=0)
-    stall_s: float = Field(1800, gt=0)
+    train_s: Seconds = Field(72 * 3600, gt=0)
+    export_s: Seconds = Field(2 * 3600, gt=0)
+    evaluate_s: Seconds = Field(12 * 3600, gt=0)
+    stall_s: Seconds = Field(1800, gt=0)
     retries: int = Field(2, ge=0, description="further attempts after a failure that may pass")
 
 

@@ -58,6 +58,11 @@ TOO_SMALL = Template(
     "must be {least} or more, found {value}",
     zh="应不小于 {least}，实际是 {value}",
 )
+NOT_ABOVE = Template(
+    "matrix.suites.not_above",
+    "must be greater than {least}, found {value}",
+    zh="应大于 {least}，实际是 {value}",
+)
 TOO_GREAT = Template(
     "matrix.suites.too_great",
     "must be at most {most}, found {value}",
@@ -121,8 +126,9 @@ SEVERAL_UNUSED = Template(
     zh="定义了 {names}，但没有模型行使用；请在 defaults、某个组或某一行中加上 'suites: [{listed}]'，或将其删除",
 )
 
-_AT_LEAST = {"max_tokens": 1, "temperature": 0, "top_p": 0, "timeout": 0, "top_logprobs": 0}
-_AT_MOST = {"top_p": 1}
+_AT_LEAST = {"max_tokens": 1, "temperature": 0, "top_p": 0, "top_logprobs": 0}
+_ABOVE = {"timeout": 0, "repetition_penalty": 0}
+_AT_MOST = {"top_p": 1, "max_tokens": 2**31 - 1}
 _WHOLE = ("max_tokens", "top_k", "seed", "top_logprobs")
 _NUMBERS = (*_AT_LEAST, *_WHOLE, "frequency_penalty", "presence_penalty", "repetition_penalty")
 _OF_THE_REQUEST = (
@@ -186,6 +192,8 @@ def _number(name: str, value: JsonValue) -> Statement | None:
         return (NOT_WHOLE if name in _WHOLE else NOT_NUMBER)(value=shown(value))
     if name in _AT_LEAST and value < _AT_LEAST[name]:
         return TOO_SMALL(least=_AT_LEAST[name], value=shown(value))
+    if name in _ABOVE and value <= _ABOVE[name]:
+        return NOT_ABOVE(least=_ABOVE[name], value=shown(value))
     if name in _AT_MOST and value > _AT_MOST[name]:
         return TOO_GREAT(most=_AT_MOST[name], value=shown(value))
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel
 
@@ -104,6 +104,9 @@ CARD_TWICE = Template(
 
 LARGEST = 2**31 - 1
 """What the tools take as a number of steps, tokens or seconds."""
+LARGEST_SENT = 2**63 - 1
+"""What JSON and command lines carry without loss."""
+PASSED_ON = ("extra", "extra_body", "generation")
 MAY_BE_EMPTY = ("prelude", "revision")  # of a revision it is said elsewhere what can be one
 OF_SELECTION = ("and", "or", "not")
 """Words of ``pytest -k``, which could select no row of such a name."""
@@ -175,8 +178,27 @@ def _empty_or_huge(part: BaseModel, where: str) -> Iterator[Complaint]:
             yield Complaint(place, EMPTY())
         elif isinstance(value, tuple) and any(isinstance(item, str) and not item.strip() for item in value):
             yield Complaint(place, EMPTY_TEXT())
-        elif isinstance(value, int | float) and abs(value) > LARGEST:
-            yield Complaint(place, TOO_GREAT(most=f"{LARGEST:,}", value=shown(value)))
+    yield from _huge(dict(part), where)
+
+
+def _huge(value: object, place: str, most: int = LARGEST) -> Iterator[Complaint]:
+    """Yield which numbers of *value*, however deep, no tool could take."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            # what is only passed on, such as a seed, may have 64 bits
+            yield from _huge(inner, f"{place}.{name}", LARGEST_SENT if name in PASSED_ON else most)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _huge(inner, place, most)
+    elif isinstance(value, int | float) and abs(value) > most:
+        yield Complaint(place, TOO_GREAT(most=f"{most:,}", value=shown(value)))
+
+
+def of_numbers(parts: Mapping[str, BaseModel | None]) -> Iterator[Complaint]:
+    """Yield which numbers of *parts*, by their places, no tool could take."""
+    for place, part in parts.items():
+        if part is not None:
+            yield from _huge(part.model_dump(), place)
 
 
 def _model(spec: ModelSpec) -> Iterator[Complaint]:

@@ -23,7 +23,7 @@ from typing import Any, Literal, TypeVar
 
 from bakeoff.foundation.characters import simplified
 from bakeoff.foundation.errors import DataError
-from bakeoff.foundation.files import numbered_lines, read_text
+from bakeoff.foundation.files import numbered_lines
 from bakeoff.foundation.sentences import Template, joined
 from bakeoff.scoring.shingles import (
     SHINGLE,
@@ -36,6 +36,7 @@ from bakeoff.scoring.shingles import (
     tokens_and_labels,
     tokens_of,
 )
+from bakeoff.training_data.rows import file_text
 
 NO_ROWS = Template(
     "scoring.leakage.no_rows",
@@ -365,7 +366,7 @@ def _rows(path: Path) -> Iterator[object]:
         return
     if not path.exists():
         raise DataError(f"{path}: no such training file")
-    text = read_text(path)
+    text, _ = file_text(path)
     if path.suffix == ".txt":
         yield from (line for _, line in numbered_lines(text))
     elif path.suffix == ".csv":
@@ -374,16 +375,26 @@ def _rows(path: Path) -> Iterator[object]:
         yield from _json_rows(text)
 
 
+_SOLID = re.compile(r"[^ \t\r\n]")
+
+
 def _json_rows(text: str) -> Iterator[object]:
     """Yield the rows of a list, of one object, or of an object a line."""
     try:
         loaded = json.loads(text)
     except (ValueError, RecursionError):
-        for number, line in numbered_lines(text):
+        place, number, decoder = 0, 1, json.JSONDecoder()
+        while found := _SOLID.search(
+            text, place
+        ):  # objects may be spread over lines, or follow one another in one
+            begin = found.start()
+            number += text.count("\n", place, begin)
             try:
-                yield json.loads(line)
+                row, place = decoder.raw_decode(text, begin)
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"line {number}: {error}") from None
+            number += text.count("\n", begin, place)
+            yield row
         return
     yield from loaded if isinstance(loaded, list) else [loaded]
 

@@ -16,7 +16,8 @@ from bakeoff.judgement.replies import Case, load_cases
 from bakeoff.start.speech import Both
 from bakeoff.suites import reasons
 from bakeoff.suites.rows import FORMATS, Question, questions
-from bakeoff.training_data.health import Layout, check_dataset, dialogue
+from bakeoff.training_data.dialogues import Layout, dialogue
+from bakeoff.training_data.health import check_dataset
 from bakeoff.training_data.rows import training_rows
 
 SHOWN = 3

@@ -33,6 +33,27 @@ WRITE_JSONL = Template(f"{_HERE}write_jsonl", "write it as .jsonl", zh="请存�
 WRITE_LINES = Template(f"{_HERE}write_lines", "write one object per line", zh="请每行写一个 JSON 对象")
 NO_JSON = Template(f"{_HERE}no_json", "no JSON ({error})", zh="不是 JSON（{error}）")
 ONE_A_LINE = Template(f"{_HERE}one_a_line", "one object per line", zh="每行应为一个 JSON 对象")
+LIST_LATER = Template(
+    f"{_HERE}list_later",
+    "its list does not begin at the first byte (a byte order mark or white space stands there), and ms-swift refuses "
+    "the whole file",
+    zh="列表不在文件的第一个字节开始（前面有 BOM 或空白），ms-swift 会拒收整个文件",
+)
+BEGIN_WITH_LIST = Template(
+    f"{_HERE}begin_with_list",
+    "save it without a byte order mark, beginning with '['",
+    zh="请存为无 BOM 的 UTF-8，并以 '[' 开头",
+)
+FURTHER_COLUMNS = Template(
+    f"{_HERE}further_columns",
+    "has columns that the folder's first file lacks ({names}), and ms-swift refuses the whole folder",
+    zh="含有文件夹中第一个文件没有的列（{names}），ms-swift 会拒收整个文件夹",
+)
+SAME_COLUMNS = Template(
+    f"{_HERE}same_columns",
+    "write all files of a folder in one form, or list them one by one under dataset",
+    zh="请把文件夹中的所有文件写成同一形式，或在 dataset 中逐个列出",
+)
 TWICE = Template(
     f"{_HERE}twice",
     "{name!r} is given twice in one object, and ms-swift refuses the whole file",
@@ -58,6 +79,14 @@ SAME_REJECTED = Template(
 SYSTEM_ALONE = Template(f"{_HERE}system_alone", "it holds a system turn alone", zh="只有系统提示，没有对话")
 SYSTEM_LATER = Template(
     f"{_HERE}system_later", "a system turn stands behind the first turn", zh="系统提示不在第一轮"
+)
+SYSTEM_NO_TEXT = Template(
+    f"{_HERE}system_no_text", "the system prompt is {kind}, not a text", zh="系统提示不是文本（{kind}）"
+)
+CALL_NO_JSON = Template(
+    f"{_HERE}call_no_json",
+    "a tool call is not JSON with name and arguments",
+    zh="工具调用不是含 name 和 arguments 的 JSON",
 )
 TOOLS_NO_JSON = Template(f"{_HERE}tools_no_json", "'tools' is not JSON", zh="'tools' 不是 JSON")
 TOOL_FIRST = Template(

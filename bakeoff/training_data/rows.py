@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import csv
+import gzip
+import io
 import json
 import re
+import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +21,10 @@ from bakeoff.training_data import reasons
 Row = Mapping[str, object]
 _READ = (".jsonl", ".json", ".csv", ".txt", ".parquet", ".arrow")
 _OTHER_SPLIT = re.compile(r"(^|[^a-z])(test|dev|valid|validation|val|eval)([^a-z]|$)")
+_BLANK = " \t\r\n"
+"""What may stand between the values of JSON; a form feed may not."""
+_PACKED = b"\x1f\x8b"
+"""What a gzip file begins with, whatever its name."""
 
 
 def training_rows(path: Path) -> Iterator[Row]:
@@ -26,8 +33,22 @@ def training_rows(path: Path) -> Iterator[Row]:
     Raises:
         DataError: it cannot be read; ms-swift would end with an error of its own.
     """
+    columns: set[str] | None = None
     for file in _training_files(path):
-        yield from _rows(file)
+        seen: set[str] = set()
+        for row in file_rows(file):
+            seen.update(map(str, row))
+            yield row
+        # the first file says which columns there are; one that lacks some is filled up
+        if columns is not None and (further := sorted(seen - columns)):
+            why = reasons.FURTHER_COLUMNS(names=list(map(repr, further)))
+            raise DataError(Complaint(str(file), why, reasons.SAME_COLUMNS()))
+        columns = columns or seen
+
+
+def _kind_of(file: Path) -> str:
+    """The suffix that tells how *file* is read; a packed one has two."""
+    return Path(file.stem).suffix if file.suffix == ".gz" else file.suffix
 
 
 def _training_files(path: Path) -> list[Path]:
@@ -37,87 +58,121 @@ def _training_files(path: Path) -> list[Path]:
                 Complaint(str(path), reasons.OTHER_KIND(suffix=path.suffix), reasons.GIVE_KINDS())
             )
         return [path]
-    files = [file for file in dataset_files(path) if file.suffix in _READ]
+    files = [file for file in dataset_files(path) if _kind_of(file) in _READ]
     training = [
         file for file in files if not _OTHER_SPLIT.search(str(file.relative_to(path).with_suffix("")).lower())
     ]
     if not files:
         raise DataError(Complaint(str(path), reasons.NO_DATA(), reasons.GIVE_FILES()))
-    return training or files
+    return _of_one_kind(training or files)
 
 
-def _rows(path: Path) -> Iterator[Row]:
-    if path.suffix in (".parquet", ".arrow"):
+_ALIKE = {".json": ".jsonl"}
+_PREFERRED = (".parquet", ".jsonl", ".json", ".csv")
+
+
+def _of_one_kind(files: Sequence[Path]) -> list[Path]:
+    """The files of the kind that is most common: the loader reads no others."""
+    counts = Counter(_kind_of(file) for file in files)
+    kind = max(counts, key=lambda name: (counts[name], *(name == other for other in _PREFERRED), name))
+    kind = _ALIKE.get(kind, kind)
+    return [file for file in files if _ALIKE.get(_kind_of(file), _kind_of(file)) == kind]
+
+
+def file_rows(path: Path) -> Iterator[Row]:
+    """Yield the rows of one file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    kind = _kind_of(path)
+    if kind in (".parquet", ".arrow"):
         yield from _columns(path)
         return
-    text = read_text(path)
-    if path.suffix == ".csv":
-        try:
-            yield from _with_numbers(list(csv.DictReader(text.split("\n"), restval="")))
-        except csv.Error as error:
-            raise DataError(
-                Complaint(str(path), reasons.UNREADABLE(error=of_error(error)), reasons.WRITE_CSV())
-            ) from None
-    elif path.suffix == ".txt":
+    text, packed = file_text(path)
+    if kind == ".csv":
+        yield from _table(path, text)
+    elif kind == ".txt":
         yield from ({"text": line} for line in text.removesuffix("\n").split("\n") if text)
     else:
-        yield from _json(path, text)
+        yield from _json(path, text, packed or path.read_bytes()[:1])
 
 
-_NUMBER = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)\s*|")
+def file_text(path: Path) -> tuple[str, bytes]:
+    """Return the text of a file, and of a packed one its first byte.
 
-
-def _with_numbers(rows: Sequence[Mapping[str, object]]) -> Iterator[Row]:
-    """Yield *rows* with columns of numbers as the loader takes them."""
-    numbers = set()
-    for name in rows[0] if rows else ():
-        texts = [row.get(name) for row in rows]
-        if any(texts) and all(isinstance(text, str) and _NUMBER.fullmatch(text) for text in texts):
-            numbers.add(name)
-    for row in rows:
-        yield {name: float(str(text)) if name in numbers and text else text for name, text in row.items()}
-
-
-def _json(path: Path, text: str) -> Iterator[Row]:
-    """A list of objects, one object, or one a line, whatever the name."""
-    if (whole := _one_object(text)) is not None:
-        yield _checked(path, 1, whole)
-        return
-    if text.lstrip()[:1] == "[":
-        try:
-            loaded = json.loads(text, object_pairs_hook=_mapping)
-        except (ValueError, RecursionError) as error:
-            raise DataError(
-                Complaint(str(path), reasons.UNREADABLE(error=of_error(error)), reasons.WRITE_LINES())
-            ) from None
-        for number, row in enumerate(loaded, 1):
-            yield _checked(path, number, row)
-        return
-    for number, line in enumerate(text.split("\n"), 1):
-        rest = line.strip()
-        while rest:  # objects may follow one another without a line's end
-            try:
-                row, end = _DECODER.raw_decode(rest)
-            except (ValueError, RecursionError) as error:
-                raise DataError(
-                    Complaint(
-                        f"{path}:{number}", reasons.NO_JSON(error=of_error(error)), reasons.ONE_A_LINE()
-                    )
-                ) from None
-            yield _checked(path, number, row)
-            rest = rest[end:].lstrip()
-
-
-def _one_object(text: str) -> object:
-    """Return the only object of *text*, spread over lines; None for others."""
-    first = text.lstrip().split("\n", 1)[0].rstrip()
-    if not first.startswith("{") or first.endswith("}"):
-        return None
+    Raises:
+        DataError: it is not UTF-8, or packed and torn.
+    """
     try:
-        whole: object = json.loads(text, object_pairs_hook=_mapping)
-    except (ValueError, RecursionError):
-        return None
-    return whole
+        with path.open("rb") as file:
+            if file.read(2) != _PACKED:
+                return read_text(path), b""
+        with gzip.open(path) as file:
+            content = file.read()
+        return content.decode("utf-8-sig"), content[:1]
+    except (gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError) as error:
+        why = reasons.UNREADABLE(error=of_error(error))
+        raise DataError(Complaint(str(path), why, reasons.WRITE_JSONL())) from None
+    except OSError as error:
+        if not path.exists():
+            raise
+        why = reasons.UNREADABLE(error=of_error(error))
+        raise DataError(Complaint(str(path), why, reasons.WRITE_JSONL())) from None
+
+
+def _table(path: Path, text: str) -> Iterator[Row]:
+    """Yield the rows of a CSV, with the types that pandas sees in them."""
+    import pandas as pd  # as the loader does: what is a number, a truth value or nothing is decided there
+    import pyarrow as pa
+
+    try:
+        for part in pd.read_csv(io.StringIO(text), chunksize=10_000):
+            for row in pa.Table.from_pandas(part, preserve_index=False).to_pylist():
+                yield {name: "" if value is None else value for name, value in row.items()}
+    except pd.errors.EmptyDataError:
+        return
+    except (ValueError, pa.ArrowException) as error:
+        raise DataError(
+            Complaint(str(path), reasons.UNREADABLE(error=of_error(error)), reasons.WRITE_CSV())
+        ) from None
+
+
+def _json(path: Path, text: str, first: bytes) -> Iterator[Row]:
+    """A list, or objects one after another, whatever the name."""
+    if text.lstrip(_BLANK)[:1] == "[":
+        if first != b"[":
+            raise DataError(Complaint(str(path), reasons.LIST_LATER(), reasons.BEGIN_WITH_LIST()))
+        yield from _listed(path, text)
+        return
+    place, number = 0, 1
+    while True:
+        rest = place
+        while rest < len(text) and text[rest] in _BLANK:
+            rest += 1
+        if rest == len(text):
+            return
+        number += text.count("\n", place, rest)
+        try:
+            row, place = _DECODER.raw_decode(text, rest)
+        except (ValueError, RecursionError) as error:
+            why = reasons.NO_JSON(error=of_error(error))
+            raise DataError(Complaint(f"{path}:{number}", why, reasons.ONE_A_LINE())) from None
+        yield _checked(path, number, row)
+        number += text.count("\n", rest, place)
+
+
+def _listed(path: Path, text: str) -> Iterator[Row]:
+    """Yield the rows of a list, in which texts stand for replies."""
+    try:
+        loaded = json.loads(text, object_pairs_hook=_mapping)
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            Complaint(str(path), reasons.UNREADABLE(error=of_error(error)), reasons.WRITE_LINES())
+        ) from None
+    texts = bool(loaded) and all(isinstance(row, str) for row in loaded)
+    for number, row in enumerate(loaded, 1):
+        yield _checked(path, number, {"text": row} if texts else row)
 
 
 def _mapping(pairs: list[tuple[str, object]]) -> dict[str, object]:
