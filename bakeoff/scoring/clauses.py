@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from bakeoff.scoring.beginnings import beginning_with
-from bakeoff.scoring.judgements import BREAK, UNSURE
+from bakeoff.scoring.judgements import BREAK, NO_ADVERB, UNSURE
 from bakeoff.scoring.labels import LETTERS, MOST_CUES, Labels
 from bakeoff.scoring.mentions import Mention, MentionReader
 from bakeoff.scoring.option_words import REFUSED
@@ -30,8 +30,9 @@ _CLAUSE = beginning_with(
 )
 _OUTRIGHT = beginning_with(
     "bm最",
-    r"最(?:合适|恰当|适合|适当|佳|好|优|符合|贴切|准确|有效|合理|妥当|能|贴近|理想|体现|正确)|\bbest\b"
-    r"|\bmost (?:appropriate|likely|suitable|accurate|effective|fitting|plausible|reasonable|helpful|empathetic)\b",
+    r"最(?:合适|恰当|适合|适当|佳|好|优|符合|贴切|准确|有效|合理|妥当|能|贴近|理想|体现|正确)|\b(?:best"
+    r"|most (?:appropriate|likely|suitable|accurate|effective|fitting|plausible|reasonable|helpful|empathetic))\b"
+    + NO_ADVERB,
     re.IGNORECASE,
 )
 _CONCLUDES = re.compile(

@@ -14,12 +14,21 @@ JUDGES = beginning_with(
     r"不|没|错|误|非|除|否|若|如果|可能|对$|[:|]\s*(?:是|选|yes|no)\b|✗|✘|❌|×|\b(?:not|no|wrong|false|incorrect|but|if|except|only)\b|n't\b",
     re.IGNORECASE,
 )
+NO_ADVERB = (
+    r"(?! (?:to be )?(?:(?!(?:support|suit|justifi|align|back|fitt|match|ground|place|recommend|substantiat)ed\b)[a-z]+ed"
+    r"|left|kept|seen|known|understood|put|thought|shown|told|wrong|false|incorrect|an? \w+|not)\b)"
+)
+"""Tells praise (``is best``) from an adverb of what is said (``is best avoided``)."""
 _FAIR = (
-    r"正确|对|(?<=[都均皆全])(?:应?该?要?选)|没问题|没有问题|行(?=[\W_]|$)|合适|恰当|合理|(?:符合|契合|贴近|切合|满足)(?:题意|题干|要求|题目要求|条件)?(?=[\W_]|$)|贴切|切题|可以(?=[\W_]|$)|(?<=[更较最])(?:优|佳)|是(?=[。!\n]|$)|\bit is(?=[.!\n]|$)|(?<=[都均皆])可(?=[\W_]|$)|妥当|稳妥|当选|入选|适当|可取|准确|成立|无误|没错|没有错|(?<=[更较最])好|✓|✔|✅|☑|√"
+    r"正确|对|(?<=[都均皆全])(?:应?该?要?选)|没问题|没有问题|行(?=[\W_]|$)|合适|恰当|合理|(?:符合|契合|贴近|切合|满足)(?:题意|题干|要求|题目要求|条件)?(?=[\W_]|$)|贴切|切题|可以(?=[\W_]|$)|(?<=[更较最])(?:优|佳)|是(?=[。!\n]|$)|\bit is(?=[.!\n]|$)|(?<=[都均皆])可(?=[\W_]|$)|妥当|稳妥|当选|入选|适当|可取|准确|成立|无误|没错|没有错|(?<=[更较最])好(?![用由让把被去别不先再从待留放等看])|✓|✔|✅|☑|√"
     r"|(?:正确|最佳|最好|最优|最合适|最恰当|标准)的?(?:选择|答案|选项|做法|一项)|正解"
-    r"|(?<=最)[\u4e00-\u9fff]{1,4}的(?:选择|答案|选项|做法|一项|回应|回答|方式|方法)|(?:the )?answer\b|(?:the )?(?:correct|right|best|better|most [a-z]+|true|appropriate|valid|suitable|acceptable|reasonable)\b|what i (?:would|'d|will) (?:choose|pick|select)\b|fits\b|makes (?:the )?(?:most|more) sense\b|appl(?:y|ies)\b|(?:the )?(?:only|single|one) (?:correct|right|best|suitable|appropriate|valid)\b|the (?!worst|wrong|least|second|third|next|other|first|bad|poor|weak|less|risk|harsh|rude|tempt|common|popular|distract|incorrect|most (?:un|in|harm|extreme|common|tempt))[a-z-]+ (?:option|choice|answer)\b|an? (?:better|wiser|safer|kinder) [a-z]+ than|beats (?:the|all|every)|(?:the )?way to go\b|remains(?=\W*$)|stands out\b|wins\b|works best\b|(?:be |is )?my (?:final )?(?:pick|choice|answer|vote|selection)\b"
+    r"|(?<=最)[\u4e00-\u9fff]{1,4}的(?:选择|答案|选项|做法|一项|回应|回答|方式|方法)|(?:the )?answer\b|(?:the )?(?:correct|right|(?:best|better(?! than nothing)|most [a-z]+)\b"
+    + NO_ADVERB
+    + r"|true|appropriate|valid|suitable|acceptable|reasonable)\b|what i (?:would|'d|will) (?:choose|pick|select)\b|fits\b|makes (?:the )?(?:most|more) sense\b|appl(?:y|ies)\b|(?:the )?(?:only|single|one) (?:correct|right|best|suitable|appropriate|valid)\b|the (?!worst|wrong|least|second|third|next|other|first|bad|poor|weak|less|risk|harsh|rude|tempt|common|popular|distract|incorrect|most (?:un|in|harm|extreme|common|tempt))[a-z-]+ (?:option|choice|answer)\b|an? (?:better|wiser|safer|kinder) [a-z]+ than|beats (?:the|all|every)|(?:the )?way to go\b|remains(?=\W*$)|stands out\b|wins\b|works best\b|(?:be |is )?my (?:final )?(?:pick|choice|answer|vote|selection)\b"
     r"|(?<=为)(?:宜|妥|佳|上|优|准)(?=[\W_]|$)|胜出|获胜|没毛病|更胜一筹|脱颖而出|占优|当之无愧|比(?:其[他余它]|别的|另外|[A-J、和及或]+)[^,。;不\n]{0,8}(?:好|合适|妥当?|佳|强|准确|恰当|合理|贴切|贴近|可取|优)|答案(?=[\W_]|$)|唯一[^,。;不错误]{0,8}的(?=[\W_]|选|答|一|$)"
-    r"|(?:the )?(?:more|most) (?:likely|plausible|probable|fitting|reasonable|accurate)\b|likelier\b|is(?=[.!\n]|$)|(?:best )?(?:explains|captures|describes|matches|answers) (?=it|this|the|his|her|their)"
+    r"|(?:the )?(?:more|most) (?:likely|plausible|probable|fitting|reasonable|accurate)\b"
+    + NO_ADVERB
+    + r"|likelier\b|is(?=[.!\n]|$)|(?:best )?(?:explains|captures|describes|matches|answers) (?=it|this|the|his|her|their)"
 )
 _LINK = (
     r"(?:[ \t*_`)\]\"'”」,:(—-]|选项|项|即为?|就|便|常见的?|[较极颇尤最]为|毫?无疑问?|当然|一项|同样|亦|"

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from bakeoff.scoring.beginnings import beginning_with
+from bakeoff.scoring.judgements import NO_ADVERB
 
 _MEANS_WELL = beginning_with(
     "nw不无未毫没错除非",
@@ -41,7 +42,8 @@ _TAKES = beginning_with(
 _HOLDS = beginning_with(
     "abcfrstv准可合妥对就属恰成才无是最有正没相符适",
     r"正确|准确|(?<![反相针绝面应])对(?=[\W_的]|$)|成立|属实|属于|符合|恰当|合适|适当|合理|妥当|可取|可行|可以(?=[\W_]|$)|没错|没毛病|没问题|没有(?:任何)?问题|无误|是(?=[\W_]|$)|才叫|才算|才是|正是|就是|有关|相关|最(?:合适|恰当|好|佳|贴切|准确)"
-    r"|\b(?:correct|right|true|valid|accurate|appropriate|suitable|reasonable|acceptable|fits?|appl(?:y|ies)|best|supported|stated)\b",
+    r"|\b(?:correct|right|true|valid|accurate|appropriate|suitable|reasonable|acceptable|fits?|appl(?:y|ies)|supported|stated)\b|\bbest\b"
+    + NO_ADVERB,
     re.IGNORECASE,
 )
 _DOUBTFUL = beginning_with(
