@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from bakeoff.scoring.beginnings import beginning_with
+from bakeoff.scoring.cues import CHOSEN, MARKED
 from bakeoff.scoring.judgements import BREAK, NO_ADVERB, UNSURE
 from bakeoff.scoring.labels import LETTERS, MOST_CUES, Labels
 from bakeoff.scoring.mentions import Mention, MentionReader
 from bakeoff.scoring.option_words import REFUSED
 from bakeoff.scoring.questions import Asks
 from bakeoff.scoring.speakers import foreign_part, is_ascribed, is_of_others
-from bakeoff.scoring.statements import CHOSEN, EXPLANATION, MARKED, MENTION
+from bakeoff.scoring.statements import EXPLANATION, MENTION
 from bakeoff.scoring.verdicts import Verdict, is_doubtful, speaks_against, verdict_of
 
 _LONGEST = 4000

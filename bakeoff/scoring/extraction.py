@@ -26,6 +26,7 @@ from functools import lru_cache
 
 from bakeoff.scoring.beginnings import beginning_with
 from bakeoff.scoring.clauses import ClauseReader
+from bakeoff.scoring.cues import CHOSEN, MARKED
 from bakeoff.scoring.judgements import REJECTED, TAKEN_BACK, UNSURE, is_approved
 from bakeoff.scoring.labels import LETTERS, MOST_CUES, Labels
 from bakeoff.scoring.layout import below_heading, laid_out
@@ -34,7 +35,8 @@ from bakeoff.scoring.options import OptionSet, bare, plain_form, prepared
 from bakeoff.scoring.questions import Asks, Stem, stem_of
 from bakeoff.scoring.quotations import without_question
 from bakeoff.scoring.reading import spoken_part
-from bakeoff.scoring.statements import CHOSEN, EXPLANATION, MARKED, MENTION
+from bakeoff.scoring.rivals import is_rivalled
+from bakeoff.scoring.statements import EXPLANATION, MENTION
 from bakeoff.scoring.tallies import contradicts
 from bakeoff.scoring.turns import own_turn, thought_again, withdrawn_at
 
@@ -136,7 +138,15 @@ def _read(text: str, options: OptionSet, multiple: bool, stem: Stem) -> str:
     unquoted = without_question(text, reader.options)
     reader = reader if unquoted == text else _ReplyReader(unquoted, options, multiple, stem=stem)
     letters = _chosen(reader, unquoted, multiple)
-    return "" if letters and (contradicts(reader, letters) or reader.drops(letters)) else letters
+    if letters and (contradicts(reader, letters) or reader.drops(letters)):
+        return ""
+    if len(letters) == 1 and not multiple:
+
+        def again(part: str) -> str:
+            return _chosen(_ReplyReader(part, options, False, stem=stem), part, False)
+
+        return "" if is_rivalled(reader, letters, again) else letters
+    return letters
 
 
 def _chosen(reader: _ReplyReader, unquoted: str, multiple: bool) -> str:

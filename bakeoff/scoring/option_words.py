@@ -7,12 +7,13 @@ import re
 from functools import lru_cache
 
 from bakeoff.scoring.beginnings import beginning_with
+from bakeoff.scoring.cues import MARKED
 from bakeoff.scoring.judgements import BREAK, DOUBT
 from bakeoff.scoring.labels import LETTERS, MOST_CUES, Labels
 from bakeoff.scoring.options import bare
 from bakeoff.scoring.several import SetReader
 from bakeoff.scoring.speakers import is_own
-from bakeoff.scoring.statements import MARKED, MENTION
+from bakeoff.scoring.statements import MENTION
 
 REFUSED = beginning_with(
     "csu不对抱拒无",

@@ -6,10 +6,11 @@ import itertools
 import re
 
 from bakeoff.scoring.beginnings import beginning_with
+from bakeoff.scoring.cues import CHOSEN
 from bakeoff.scoring.judgements import DOUBT, SAFE, is_approved, is_rejected
 from bakeoff.scoring.labels import LETTERS, MOST_CUES, Labels
 from bakeoff.scoring.option_words import REFUSED, WordReader
-from bakeoff.scoring.statements import CHOSEN, MENTION
+from bakeoff.scoring.statements import MENTION
 
 _CORRECTION = beginning_with(
     "acimnsw不修写哦啊嗯噢回应换改更笔等纠说退错",
