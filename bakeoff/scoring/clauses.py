@@ -46,6 +46,11 @@ _RECOMMENDS = re.compile(
     re.IGNORECASE,
 )
 """What commends the words that follow."""
+_SUMS_UP = re.compile(
+    r"(?:因此|所以|故而?|因而|可见|综上|只有|唯独|唯有)[^\u4e00-\u9fff]*(?:选项)?\W*$|\b(?:so|thus|hence|therefore|only)\b[\W_]*(?:option)?\W*$",
+    re.IGNORECASE,
+)
+"""What stands before an option in a clause that concludes, or singles it out."""
 _SUPPOSES = re.compile(r"\W*(?:若|如果|假如|假设|要是|倘若|if\b|suppose)", re.IGNORECASE)
 _EVERY = re.compile(
     r"(?:(?:本|此|这道?)题|因此|所以|故|应该?)[^,。;\n]{0,4}(?:全选|全部选|都选)(?:,?即[A-J]+)?[。.!]*$"
@@ -64,6 +69,7 @@ _PICKS = beginning_with(
     re.IGNORECASE,
 )
 """What speaks of some of the options that an earlier clause names."""
+_SINGLES = re.compile(r"\W*(?:只有|唯独|唯有|only\b)", re.IGNORECASE)
 _ALL = re.compile(r"[都均全皆]|\b(?:all|every|each)\b", re.IGNORECASE)
 _SHORT = 400
 _NEAR = 120
@@ -230,7 +236,7 @@ class ClauseReader(MentionReader):
             sole = (
                 len(heard.outright) == 1 and heard.outright == heard.fair and not heard.fair & heard.unclear
             )
-            return self.letters(Labels(tuple(heard.fair), 0, 0)) if sole and not self.multiple else ""
+            return self.letters(Labels(tuple(heard.outright), 0, 0)) if sole and not self.multiple else ""
         return self._left(heard)
 
     def _speaks_itself(self, mention: Mention, lead: str, clause: str) -> bool:
@@ -241,8 +247,9 @@ class ClauseReader(MentionReader):
         """Whether a clause puts its option above all others."""
         if _OUTRIGHT.search(clause) and not _ILL.search(clause):
             return True
-        after = self._after(mention)
-        return self._answers_question(lead, after)
+        if _SUMS_UP.search(lead) and not is_doubtful(lead) and not _ILL.search(clause):
+            return True
+        return self._answers_question(lead, self._after(mention))
 
     def _parts(self, mentions: list[Mention]) -> Iterator[tuple[Mention, str]]:
         """Yield each mention with what its clause says beside it."""
@@ -270,6 +277,7 @@ class ClauseReader(MentionReader):
     def _with_following(self, said: str, clauses: list[tuple[int, int]], holding: list[list[Mention]]) -> str:
         """Return *said*, or the verdict of a later clause about the same."""
         told = said if self._verdict(said) is not None else ""
+        singled = bool(_SINGLES.match(said))
         for (a, b), inside in zip(clauses, holding, strict=True):
             later = self.text[a:b]
             if inside or (told and "\n" in self.text[a - 1 : a]):
@@ -280,6 +288,8 @@ class ClauseReader(MentionReader):
                 continue
             if told and self._verdict(later) != self._verdict(told) and self._contradicts(told, later):
                 first = self._verdict(told)
+                if singled and self._verdict(later).chooses:  # type: ignore[union-attr]
+                    return later  # the others all do: 只有D不需要，符合题意
                 if not self.stem.shares(later) or (first and first.chooses):
                     return ""
                 told = later
@@ -334,6 +344,7 @@ class ClauseReader(MentionReader):
             return self.letters(Labels(tuple(odd), 0, 0)) if told else ""
         if self.multiple:
             whole = fair and fair | poor == every and (poor or heard.clauses > 1 or _ALL.search(self.text))
+            whole = whole or (heard.outright == fair and not poor and len(fair) > 1 and heard.clauses == 1)
             return self.letters(Labels(tuple(fair), 0, 0)) if whole else ""
         if self.asks_exception and poor and heard.judged and fair | poor != every:
             return ""  # 正确 may have meant the right answer

@@ -152,7 +152,7 @@ class WordReader(SetReader):
         if not self.multiple and (_OPEN.search(left) or DOUBT.search(left)):
             return ""
         if len(rest) > max(6, len(words_only) // 2) or re.search(
-            r"不|错|误|非|否|\bnot\b|wrong|若|如果", rest
+            r"[不错误非否缺无若]|如果|not|wrong|lack|absent|missing|without|except", rest
         ):
             return ""
         return self.letters(Labels(tuple(named), 0, 0))

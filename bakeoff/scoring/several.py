@@ -18,6 +18,10 @@ _POINTED = re.compile(
     r"(?:(?<=[;。\n.,)）])|^)[ \t>*_`]*(?:(?:[-*+•]|\d{1,2}[.)、])[ \t]*)?[*_`(\[【]*(?:选项[ ]?)?"
     r"(?P<label>[A-J]|[\ue000-\ue009])[*_`)\]】]*[ \t]?[.、:()—-][*_` ]*(?=[^\s*_`])"
 )
+_AGAINST = re.compile(
+    r"[不错误缺无除✗✘❌×]|wrong|incorrect|\b(?:not|absent|missing|lack\w*|except|exclud\w*|avoid\w*|least)\b",
+    re.IGNORECASE,
+)
 _WRONG_ARE_WANTED = re.compile(r"选(?:出|择)?(?:错误|不正确|不恰当|不合适|不符合)")
 _AS_WELL = re.compile(
     r"[\s*_`)]*(?:选?项)?(?:也|同样|亦)|[^,.;\n]{0,20}\b(?:too|also|as well)\b", re.IGNORECASE
@@ -154,7 +158,7 @@ class SetReader(StatementReader):
         """Return the labels of the lines where nothing speaks against them."""
         labels = self.line_labels()
         lines = [line for line in self.text.split("\n") if line.strip()]
-        if not labels or any(re.search(r"不|错|误|✗|✘|❌|×|wrong|incorrect|not\b", line) for line in lines):
+        if not labels or any(_AGAINST.search(line) for line in lines):
             first = self.label_list(0, small=False)
             if first is None or len(labels) > 1 or self.denied(first) or not self._glossed_at(first):
                 return ""

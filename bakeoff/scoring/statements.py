@@ -39,8 +39,8 @@ _REASON = re.compile(
     re.IGNORECASE,
 )
 MENTION = beginning_with(
-    r"A-Ja-jst第\ue000-\ue009",
-    r"(?<![A-Za-z0-9])[A-J]{1,10}(?![A-Za-z0-9])|(?<=[a-z])[A-J](?=[.:()—]|选?项| (?:is|in)?correct\b| is\b)|[\ue000-\ue009]|第(?=[ ]?[一二三四五六七八九十\d])"
+    r"A-Ja-jst第前\ue000-\ue009",
+    r"(?<![A-Za-z0-9])[A-J]{1,10}(?![A-Za-z0-9])|(?<=[a-z])[A-J](?=[.:()—]|选?项| (?:is|in)?correct\b| is\b)|[\ue000-\ue009]|第(?=[ ]?[一二三四五六七八九十\d])|前(?=[两二三四五六](?:个|选?项))"
     r"|(?<![A-Za-z0-9'’])[a-j](?=[*_`\"'”’」』)\]】]*[ ]?(?:[.。、:()\]】」』”;,/|}\n—✓✔✅☑√✗✘❌×]|[ ](?:in)?correct\b|[是都均正对错不和与及也]|$|选?项))"
     r"|\b(?:first|second|third|fourth|fifth)(?= (?:option|choice|one)\b)",
 )
@@ -60,7 +60,7 @@ _DESCRIBED = re.compile(
 )
 _NAMED_AS_WELL = beginning_with(
     "acdfghilmoprstuvw√✅✓✔一也亦值可合同吻对恰成或有正相符视还选部",
-    r"[也亦还]|同样|一样|(?<!不)正确|(?<!不)对|(?<!不)选|(?<!不)合适|(?<!不)恰当|(?<!不)符合|(?<!不)可取|(?<!不)(?:成立|相符|吻合|一致|可行)|有(?:一?定|些)?的?道理|值得|或许|可能|也许|可选|部分|视情况|[✓✔✅√]"
+    r"[也亦还]|同样|一样|(?<!不)正确|(?<![不绝相反针面])对|(?<!不)选|(?<!不)合适|(?<!不)恰当|(?<!不)符合|(?<!不)可取|(?<!不)(?:成立|相符|吻合|一致|可行)|有(?:一?定|些)?的?道理|值得|或许|可能|也许|可选|部分|视情况|[✓✔✅√]"
     r"|\b(?:also|too|as well|likewise|so (?:is|are)|(?<!not )(?:correct|right|appropriate|acceptable|valid|true|fine|good|reasonable|applies|suitable|fits?|plausible|relevant|possible|maybe|perhaps|helpful|useful|partly|partially|important|defensible|consistent|ok|okay)|(?:could|can|may|might|would|should|is|are|does|do|will)(?! ?n[o']t\b| never\b)(?=[^.]{0,20}(?:be (?:ok|chosen|included|accept|added)|include|apply|work|help|fit)))\b",
     re.IGNORECASE,
 )
