@@ -70,6 +70,7 @@ _PICKS = beginning_with(
 )
 """What speaks of some of the options that an earlier clause names."""
 _SINGLES = re.compile(r"\W*(?:只有|唯独|唯有|only\b)", re.IGNORECASE)
+_DENIES = re.compile(r"\b(?:does|do|is|are|did|has)(?: not|n't)\W*$")
 _ALL = re.compile(r"[都均全皆]|\b(?:all|every|each)\b", re.IGNORECASE)
 _SHORT = 400
 _NEAR = 120
@@ -344,7 +345,11 @@ class ClauseReader(MentionReader):
             return self.letters(Labels(tuple(odd), 0, 0)) if told else ""
         if self.multiple:
             whole = fair and fair | poor == every and (poor or heard.clauses > 1 or _ALL.search(self.text))
-            whole = whole or (heard.outright == fair and not poor and len(fair) > 1 and heard.clauses == 1)
+            alone = heard.clauses == 1 and not heard.unclear | poor
+            whole = whole or (
+                alone and heard.outright == fair and (len(fair) > 1 or _SINGLES.match(self.text))
+            )
+            whole = whole or (alone and len(fair) > 1 and heard.judged and _ALL.search(self.text))
             return self.letters(Labels(tuple(fair), 0, 0)) if whole else ""
         if self.asks_exception and poor and heard.judged and fair | poor != every:
             return ""  # 正确 may have meant the right answer
@@ -378,7 +383,8 @@ class ClauseReader(MentionReader):
             after = self._after(mention)
             asked = "?" in self.text[mention.end : mention.end + len(after) + 1]
             sentence = re.split(r"[。!?;\n]|\. ", self.text[: mention.start])[-1] + after
-            if asked or is_doubtful(sentence) or speaks_against(before + after):
+            whole = sentence + re.split(r"[。!?;\n]|\. ", self.text[mention.end :])[0]
+            if asked or is_doubtful(sentence) or speaks_against(before + after) or _DENIES.search(whole):
                 return ""
             if self._recommends(mention, words):
                 stands = True

@@ -31,7 +31,7 @@ _FAIR = (
     + r"|likelier\b|is(?=[.!\n]|$)|(?:best )?(?:explains|captures|describes|matches|answers) (?=it|this|the|his|her|their)"
 )
 _LINK = (
-    r"(?:[ \t*_`)\]\"'”」,:(—-]|选项|项|即为?|就|便|常见的?|[较极颇尤最]为|毫?无疑问?|当然|一项|同样|亦|"
+    r"(?:[ \t*_`)\]\"'”」,:(=—-]|选项|项|即为?|就|便|常见的?|[较极颇尤最]为|毫?无疑问?|当然|一项|同样|亦|"
     r"的?(?:说法|做法|描述|表述|内容|观点)|这?[两三四]项|是|才|都|均|皆|为|更|比较|最|也|全|应该|应|确实|完全|显然|肯定|一定|勉强"
     r"|\bis\b|\bare\b|\ball\b|\bboth\b|\bwould(?: all| both)?(?: be)?\b|\bshould be\b|\b(?:seems?|appears?|looks?)(?: like| to be)?\b|的){0,8}"
 )

@@ -43,6 +43,9 @@ _VERDICT = re.compile(
     r"(?:的|哦|呢)?(?=[\s*_`\"'”.。,!;]|$)",
     re.IGNORECASE,
 )
+_CHOOSES = re.compile(r"\s*(?:应?选择?|属于|(?:答案)?[是为])(?=\S)")
+_TELLS_APART = re.compile(r"(?![不没非无])\w[\u4e00-\u9fff]{1,8}|[\u0370-\u03ff]")
+"""A word, or a Greek letter, with which one option alone begins: ``B类``, ``α``."""
 _NOT = re.compile(r"\b(?:not|no|neither|nor|without)\b|n't\b", re.IGNORECASE)
 _CONCLUDED = re.compile(
     r"(?:^|[,。;.!] ?)(?:因此|所以|故而?|因而|由此可[见知]|可见|综上(?:所述)?|总之|这|therefore|thus|hence|so),? ?(?P<said>[^,。;.!\n]{1,30})[。.!*]*$",
@@ -96,10 +99,12 @@ class WordReader(SetReader):
 
     def _begun(self, text: str) -> str:
         """Return the one option of which *text* is the larger part: ``1879``."""
-        stem = bare(text)
-        begun = [i for i, option in enumerate(self.prepared.bare) if option.startswith(stem)]
-        whole = len(stem) >= 2 and len(begun) == 1 and len(stem) * 2 > len(self.prepared.bare[begun[0]])
-        return LETTERS[begun[0]] if whole and not re.fullmatch(r"[a-j]+", stem) else ""
+        stem = bare(_CHOOSES.sub("", text))
+        begun = [i for i, option in enumerate(self.prepared.bare) if stem and option.startswith(stem)]
+        if len(begun) != 1 or re.fullmatch(r"[a-j]+", stem):
+            return ""
+        large = len(stem) >= 2 and len(stem) * 2 > len(self.prepared.bare[begun[0]])
+        return LETTERS[begun[0]] if large or _TELLS_APART.fullmatch(stem) else ""
 
     def _alone(self) -> str:
         """Return the one option that a short reply names, at its start or end.
@@ -120,7 +125,7 @@ class WordReader(SetReader):
         letter = rf"(?:\b{LETTERS[index]}[.、:)]? ?)?"
         rest = re.sub(rf"{letter}[*_`\"'“‘「]*{words}[*_`\"'”’」]*", "\n", text, flags=re.IGNORECASE)
         beside = re.search(
-            rf"{LETTERS[index]}[.、:)]? ?[*_`\"'“‘「]*{words}|{words}[*_`\"'”’」]* ?\({LETTERS[index]}\)",
+            rf"{LETTERS[index]}[.、:)]? ?[*_`\"'“‘「]*{words}|{words}[*_`\"'”’」]* ?\((?:option |choice |选项 ?)?{LETTERS[index]}\)",
             text,
         )
         ends = re.search(r"\n[.。!]?$", rest) and (beside or is_own(BREAK.split(rest.rstrip("\n.。!"))[-1]))

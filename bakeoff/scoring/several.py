@@ -9,6 +9,7 @@ from bakeoff.scoring.judgements import JUDGES, is_approved, is_rejected
 from bakeoff.scoring.labels import LETTERS, MOST_CUES, OPENERS, Labels
 from bakeoff.scoring.questions import Asks
 from bakeoff.scoring.statements import EXPLANATION, LINE_START, MENTION, StatementReader
+from bakeoff.scoring.verdicts import verdict_of
 
 _BOX = re.compile(
     r"[ \t>*_]*(?:(?:[-*+•]|\d{1,2}[.)、])[ \t]*)?(?:\[(?P<box>[ xX✓✔√]?)\]|(?P<on>[☑✅✔✓√])|(?P<off>[☐☒□❌✗✘×]))[ \t*_`(]*"
@@ -163,6 +164,18 @@ class SetReader(StatementReader):
             if first is None or len(labels) > 1 or self.denied(first) or not self._glossed_at(first):
                 return ""
             return self.letters(first)
+        head = (
+            lines[0].strip(" *_#").removesuffix(":")
+            if len(lines) > 2 and lines[0].rstrip(" *_").endswith(":")
+            else ""
+        )
+        if (
+            head
+            and (called := verdict_of(head, self.stem.shares(head)))
+            and called.holds
+            and not self.asks_exception
+        ):
+            lines = lines if MENTION.search(head) else lines[1:]
         if self.multiple and len(labels) < self.count and len(labels) == len(lines):
             return self.letters(Labels(tuple(labels), 0, 0))
         first = self.label_list(0, small=False)
