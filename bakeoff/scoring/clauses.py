@@ -195,7 +195,7 @@ class ClauseReader(MentionReader):
             return False
         against = speaks_against(lead) or bool(_STRONGER.search(lead))
         if self.stem.asks is Asks.UNCLEAR:
-            return lead.strip(" *_`") in self.stem.text or not against
+            return lead.strip(" *_`") in self.stem.text or not against or not speaks_against(left)
         return against is self.asks_exception
 
     def _weighed(self, mentions: list[Mention]) -> str:

@@ -174,7 +174,7 @@ class _ReplyReader(ClauseReader):
 
     def drops(self, letters: str) -> bool:
         """Whether the reply denies one of several options that it chose."""
-        if not self.multiple or self.asks_exception or self.stem.asks is Asks.UNCLEAR:
+        if self.asks_exception or self.stem.asks is Asks.UNCLEAR:
             return False
         for mention in itertools.islice(MENTION.finditer(self.text), 1, MOST_CUES):
             item = self.item(mention.start(), small=False)

@@ -56,7 +56,7 @@ CROSSED = re.compile(
     re.IGNORECASE,
 )
 QUESTIONED = re.compile(
-    r"[*_`)\]\"'”」\s]*(?:选项|项)?(?:,(?= ?or\b(?! rather)| ?或)|,?(?= ?perhaps\b| ?maybe\b| ?也许| ?或许| ?也可能))?\s*(?:perhaps\b|maybe\b|也许|或许|也可能|的(?:理由|原因|依据|说法|观点)[^,。;\n]{0,4}(?:不|没|欠|存疑|牵强|站不住)|吗|么(?!.)|\?|中的?[一两二三四几任某]|中有|中选|之间|之一|或|还是|(?:or|vs)\b|的人|的话|的同学|会(?!是)|似乎|看似"
+    r"[*_`)\]\"'”」\s]*(?:选项|项)?(?:,(?= ?or\b(?! rather)| ?或)|,?(?= ?perhaps\b| ?maybe\b| ?也许| ?或许| ?也可能))?\s*(?:perhaps\b|maybe\b|也许|或许|也可能|的(?:理由|原因|依据|说法|观点)[^,。;\n]{0,4}(?:不|没|欠|存疑|牵强|站不住)|吗|么(?!.)|\?|中的?[一两二三四几任某]|中有|中选|之间|之一|或|还是|(?:or|vs)\b|的人|的话|的同学|则(?!是)|会(?!是)|似乎|看似"
     r"|与否|是否)",
     re.IGNORECASE,
 )
@@ -70,7 +70,7 @@ DOUBT = beginning_with(
     re.IGNORECASE,
 )
 SAFE = re.compile(
-    r"排除法|(?:很|不难)?容易(?:看出|得出|发现|知道|判断|推出)|毫?不犹豫地?|不妨|无疑问?|不用说|不难(?:看出|发现|得出)|非要说|无误|对不起|分析可能|不过|值得|不仅|\bnot only\b|没错|不得不|排除(?:掉|了)?[A-J、和与及选项 ]{1,16}(?:之?后|以后)|(?:rul\w+ out|eliminat\w+|exclud\w+) (?:all )?(?:the )?(?:others?|rest|everything else|wrong|incorrect)|不确定的话|without (?:a |any )?(?:doubt|hesitation)",
+    r"排除法|相[比较]之下|相较而言|比较而言|(?:很|不难)?容易(?:看出|得出|发现|知道|判断|推出)|毫?不犹豫地?|不妨|无疑问?|不用说|不难(?:看出|发现|得出)|非要说|无误|对不起|分析可能|不过|值得|不仅|\bnot only\b|没错|不得不|排除(?:掉|了)?[A-J、和与及选项 ]{1,16}(?:之?后|以后)|(?:rul\w+ out|eliminat\w+|exclud\w+) (?:all )?(?:the )?(?:others?|rest|everything else|wrong|incorrect)|不确定的话|without (?:a |any )?(?:doubt|hesitation)",
     re.IGNORECASE,
 )
 ASCRIBED = re.compile(r"(?:认为|以为|觉得|say|think|believe)s?\s*[,:]?\s*$", re.IGNORECASE)
@@ -106,7 +106,7 @@ _UNDECIDED = (
 UNSURE = beginning_with(
     r"\s!,;?ABCDEFGHIJaimnoprtu、。不也但其剩取另只可因我或至视还",
     rf"只(?:检查|看|分析|核对|读|考虑)了?|\bonly (?:checked|looked|considered|read|reviewed)\b|(?:我|其[他余它]|剩下的?|另外|至于|\bothers?\b|\brest\b|(?<![A-Za-z])[A-J](?:选?项)?)[^,。;\n]{{0,8}}?{_UNDECIDED}"
-    r"|(?:^|[,。;?!\n])\s*(?:但|但是)?不(?:太)?确定|\bnot (?:sure|certain)\b|\b(?:unsure|uncertain)\b|\b(?:it|they|that|others?|rest) (?:all )?depends?\b|(?:取决于|视)[^,。;\n]{0,8}(?:情况|情境)|因人而异"
+    r"|(?:^|[,。;?!\n])\s*(?:但|但是)?不(?:太)?确定|\bnot (?:sure|certain)\b|\b(?:unsure|uncertain)\b|\b(?:it|they|that|others?|rest) (?:all )?depends?\b|(?:取决于|视)[^,。;\n]{0,8}(?:情况|情境)|(?:^|[,。;\n])[^,。;\n]{0,4}因人而异"
     r"|(?:可能|也许|或许|\bpossibly\b|\bmaybe\b|\bmay be\b|\bmight be\b)[^,。;\n]{0,8}(?:也|还|too\b|as well)|(?:还|也)(?:可能|也许)|also (?:may|might)|(?:[,、]|\band)\s*(?:possibly|maybe|perhaps|也许|或许|可能)",
     re.IGNORECASE,
 )

@@ -72,6 +72,10 @@ _LATIN_CONNECTS = frozenset(
         "certainly",
     ]
 )
+_DELIBERATES = re.compile(
+    r"(?:考虑|看看?|分析|\b(?:consider\w*|look\w* at|start\w* with))\W*(?:选项)?\W*$", re.IGNORECASE
+)
+"""What only looks at the option that follows."""
 _OTHERS = re.compile(
     r"其[他余它]|剩余|备选|候选|待选|选项\W*$|others?|rest|options?\W*$|题目|题干|question", re.IGNORECASE
 )
@@ -185,6 +189,8 @@ class ShortAnswerReader(WordReader):
 
     def _speaks_for_itself(self, place: int) -> bool:
         lead = self.lead_up(place)
+        if _DELIBERATES.search(lead):
+            return False
         return self.is_mine(lead) or bool(_FITTING.fullmatch(lead))
 
     def _stands_alone(self, place: int) -> bool:

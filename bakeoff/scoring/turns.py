@@ -32,6 +32,14 @@ _FURTHER = re.compile(
 """A question with its options that follows without a head."""
 
 
+_GOES_THROUGH = re.compile(
+    r"(?:选项|逐[项一个]|各项)[^?(_]{0,6}(?:分析|解析|说明|解释|判断|来看|如下)|(?:分析|解析|说明|判断|来看)[^?(_]{0,6}(?:选项|各项)"
+    r"|\b(?:analy[sz]\w*|evaluat\w*|review\w*|go(?:ing)? through|look(?:ing)? at|explain\w*|explanation)\b",
+    re.IGNORECASE,
+)
+"""A head below which the reply looks at the options of its own question."""
+
+
 def own_turn(text: str, stem: Stem) -> tuple[str, str]:
     """Return what may answer the question, and the whole if that does not.
 
@@ -40,6 +48,7 @@ def own_turn(text: str, stem: Stem) -> tuple[str, str]:
     further = _FURTHER.search(text)
     if (
         further
+        and not _GOES_THROUGH.search(further["first"])
         and (before := text[: further.start()].strip())
         and not stem.is_repeated_by(further["first"], 0.5)
     ):

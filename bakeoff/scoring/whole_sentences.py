@@ -100,7 +100,7 @@ _CALLED_WRONG = re.compile(
 _CHOSEN = re.compile(rf"{_HEAD}(?:答案(?:是|为|:)*|应?选|choose ){_X}", re.IGNORECASE)
 _CHOSEN_TOO = re.compile(rf"{_X}(?:[也还]|同样)(?:可以?|应该?|应当|要|需要?|得)?选(?:上|择|入)?的?")
 _ALONE_OUT = re.compile(
-    rf"{_X}不(?:应该?|能|用|必|要)?选|除了?{_X}(?:之?外|以外)?|not {_X}[,;]? ?(?:(?:all|every)(?: the)? others?|(?:all )?the (?:rest|others))(?: {_RIGHT}| are)?",
+    rf"除了?{_X}(?:之?外|以外)?|not {_X}[,;]? ?(?:(?:all|every)(?: the)? others?|(?:all )?the (?:rest|others))(?: {_RIGHT}| are)?",
     re.IGNORECASE,
 )
 """What a reply that says nothing else leaves out."""
