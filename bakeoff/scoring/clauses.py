@@ -9,6 +9,7 @@ not understood.
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from bakeoff.scoring.labels import LETTERS, MOST_CUES, Labels
 from bakeoff.scoring.mentions import Mention, MentionReader
 from bakeoff.scoring.option_words import REFUSED
 from bakeoff.scoring.questions import Asks
-from bakeoff.scoring.speakers import foreign_part, is_ascribed, is_of_others
+from bakeoff.scoring.speakers import foreign_part, is_ascribed, is_of_others, is_own
 from bakeoff.scoring.statements import EXPLANATION, MENTION
 from bakeoff.scoring.verdicts import Verdict, is_doubtful, speaks_against, verdict_of
 
@@ -180,7 +181,9 @@ class ClauseReader(MentionReader):
         for place in sorted(places):
             lead = re.split(r"[。!?\n]", self.text[max(0, place - _NEAR) : place])[-1]
             lead = re.sub(r"[\W_]", "", lead)
-            labels = self.label_list(place, small=False) if len(lead) > 5 and asked.endswith(lead) else None
+            filling = lead[-len(os.path.commonprefix([lead[::-1], asked[::-1]])) :]
+            fills = len(filling) > 5 and asked.endswith(filling) and is_own(lead.removesuffix(filling))
+            labels = self.label_list(place, small=False) if fills else None
             if labels and not self.denied(labels):
                 stated.append(Labels(labels.indices, place, labels.end, self.complete(labels)))
         return stated
@@ -195,8 +198,15 @@ class ClauseReader(MentionReader):
             return False
         against = speaks_against(lead) or bool(_STRONGER.search(lead))
         if self.stem.asks is Asks.UNCLEAR:
-            return lead.strip(" *_`") in self.stem.text or not against or not speaks_against(left)
+            asked = self._asked_again(lead)
+            return not against or (len(asked) > 4 and not speaks_against(lead[: len(lead) - len(asked)]))
         return against is self.asks_exception
+
+    def _asked_again(self, lead: str) -> str:
+        """Return the end of *lead* that stands in the question."""
+        lead = lead.rstrip(" *_`")
+        ends = (lead[start:] for start in range(len(lead)))
+        return next((end for end in ends if end in self.stem.text), "")
 
     def _weighed(self, mentions: list[Mention]) -> str:
         """Return what is left when each clause's verdict is counted."""

@@ -58,6 +58,13 @@ _LETTERS_APART = re.compile(r"[A-J](?:[\s。.;,、]+[A-J])+[。.;]?")
 _INITIAL = re.compile(r"A *: *(?=[*_`(]*[A-J](?![A-Za-z0-9]))")
 """The "A:" before an answer."""
 _NO_DENIAL = re.compile(r"[✗✘❌×✖没]")
+_THROWS_OUT = re.compile(
+    r"把\W*(?:选项)?\W*[A-J](?:选?项)?\W*(?:给|都)?(?:[拿去划删剔排扔移撤](?:掉|去|除|出|了|走)|不要)"
+    r"|(?<![不能])(?:(?:去|划|删|剔|扔|拿)(?:掉|去|除)|\b(?:drop|remove|strike|discard|take out|leave out))了?\W*(?:选项|option)?\W*[A-J](?![A-Za-z0-9])",
+    re.IGNORECASE,
+)
+"""What takes a label out of the list that the reply gave."""
+_LETTER = re.compile(r"[A-J](?![A-Za-z])")
 _AFTER_LEAD = re.compile(
     r"[*_`\s]*(?:[.。,;!:(\n]|因(?![子素果数变])|理由|解析|$|-|—|正确|才?是因"
     r"|because|since|as\b|is because\b)"
@@ -176,6 +183,9 @@ class _ReplyReader(ClauseReader):
         """Whether the reply denies one of several options that it chose."""
         if self.asks_exception or self.stem.asks is Asks.UNCLEAR:
             return False
+        thrown = itertools.islice(_THROWS_OUT.finditer(self.text), MOST_CUES) if self.multiple else ()
+        if any(letter in letters for out in thrown for letter in _LETTER.findall(out[0])):
+            return True
         for mention in itertools.islice(MENTION.finditer(self.text), 1, MOST_CUES):
             item = self.item(mention.start(), small=False)
             if item is None or len(item[0]) > 1 or LETTERS[item[0][0]] not in letters:

@@ -73,7 +73,7 @@ _LATIN_CONNECTS = frozenset(
     ]
 )
 _DELIBERATES = re.compile(
-    r"(?:考虑|看看?|分析|\b(?:consider\w*|look\w* at|start\w* with))\W*(?:选项)?\W*$", re.IGNORECASE
+    r"(?:考虑|看看?|分析|\b(?:consider(?:ed|ing)?|look\w* at|start\w* with))\W*(?:选项)?\W*$", re.IGNORECASE
 )
 """What only looks at the option that follows."""
 _OTHERS = re.compile(
@@ -175,6 +175,8 @@ class ShortAnswerReader(WordReader):
             if is_rejected(tail) or self.denied(labels):
                 others |= set(labels.indices) if is_rejected(tail) else set()
                 continue
+            if _DELIBERATES.search(self.lead_up(mention.start())):
+                return None
             fits = _END.match(tail) or _EXCELS.match(tail) or is_approved(tail)
             if len(set(labels.indices)) > 1 or not fits:
                 return None
@@ -189,8 +191,6 @@ class ShortAnswerReader(WordReader):
 
     def _speaks_for_itself(self, place: int) -> bool:
         lead = self.lead_up(place)
-        if _DELIBERATES.search(lead):
-            return False
         return self.is_mine(lead) or bool(_FITTING.fullmatch(lead))
 
     def _stands_alone(self, place: int) -> bool:

@@ -73,6 +73,7 @@ _ADDS = beginning_with(
 _LISTED = re.compile(
     rf"{LINE_START}[A-Ja-j](?![A-Za-z0-9])[*_`)\]】]*(?!选?项?[*_`]*[\u4e00-\u9fff]| [a-z])|[\ue000-\ue009]|第"
 )
+_SAYS_AGAIN = re.compile(r"\W*(?:也就是|也即|亦即|即|换言之|that is|i\.e|namely)", re.IGNORECASE)
 _QUOTED = re.compile(r"[\"“「『][^\"“”「」『』\n]{1,20}[\"”」』]")
 _DENIED_TOGETHER = re.compile(
     r"[*_`]*(?P<by>[、,])[ ]?[A-J](?:(?:(?P=by)|[和与及])[ ]?[A-J])*(?:[和与及][ ]?[A-J])?(?:选?项)?(?:都|均|皆|全)"
@@ -215,7 +216,10 @@ class StatementReader(LabelReader):
     def lead_up(self, start: int) -> str:
         """Return what the clause says before *start*, options' words left out."""
         before = self.text[max(0, start - 40) : start]
-        clause = _QUOTED.sub("", BREAK.split(before)[-1])
+        *earlier, clause = BREAK.split(before)
+        if earlier and is_of_others(earlier[-1]) and _SAYS_AGAIN.match(self.text, start - len(clause)):
+            clause = earlier[-1] + clause  # who says the first says the second
+        clause = _QUOTED.sub("", clause)
         for words in self.prepared.longest_first:
             clause = clause.replace(words, "")
         return clause
@@ -236,6 +240,8 @@ class StatementReader(LabelReader):
         before = self.text[max(0, since, start - 40) : start]
         breaks = [m.end() for m in BREAK.finditer(before)]
         clause = before[breaks[-1] :] if breaks else before
+        if len(breaks) > 1 and _SAYS_AGAIN.match(self.text, start - len(clause)):
+            clause = before[breaks[-2] :]
         if self._supposed(start, len(clause)):
             return True
         for words in self.words.values():
