@@ -9,19 +9,21 @@ not understood.
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from bakeoff.scoring.beginnings import beginning_with
-from bakeoff.scoring.judgements import BREAK, UNSURE
+from bakeoff.scoring.cues import CHOSEN, MARKED
+from bakeoff.scoring.judgements import BREAK, NO_ADVERB, UNSURE
 from bakeoff.scoring.labels import LETTERS, MOST_CUES, Labels
 from bakeoff.scoring.mentions import Mention, MentionReader
 from bakeoff.scoring.option_words import REFUSED
 from bakeoff.scoring.questions import Asks
-from bakeoff.scoring.speakers import foreign_part, is_ascribed, is_of_others
-from bakeoff.scoring.statements import CHOSEN, EXPLANATION, MARKED, MENTION
+from bakeoff.scoring.speakers import foreign_part, is_ascribed, is_of_others, is_own
+from bakeoff.scoring.statements import EXPLANATION, MENTION
 from bakeoff.scoring.verdicts import Verdict, is_doubtful, speaks_against, verdict_of
 
 _LONGEST = 4000
@@ -30,8 +32,9 @@ _CLAUSE = beginning_with(
 )
 _OUTRIGHT = beginning_with(
     "bm最",
-    r"最(?:合适|恰当|适合|适当|佳|好|优|符合|贴切|准确|有效|合理|妥当|能|贴近|理想|体现|正确)|\bbest\b"
-    r"|\bmost (?:appropriate|likely|suitable|accurate|effective|fitting|plausible|reasonable|helpful|empathetic)\b",
+    r"最(?:合适|恰当|适合|适当|佳|好|优|符合|贴切|准确|有效|合理|妥当|能|贴近|理想|体现|正确)|\b(?:best"
+    r"|most (?:appropriate|likely|suitable|accurate|effective|fitting|plausible|reasonable|helpful|empathetic))\b"
+    + NO_ADVERB,
     re.IGNORECASE,
 )
 _CONCLUDES = re.compile(
@@ -44,6 +47,11 @@ _RECOMMENDS = re.compile(
     re.IGNORECASE,
 )
 """What commends the words that follow."""
+_SUMS_UP = re.compile(
+    r"(?:因此|所以|故而?|因而|可见|综上|只有|唯独|唯有)[^\u4e00-\u9fff]*(?:选项)?\W*$|\b(?:so|thus|hence|therefore|only)\b[\W_]*(?:option)?\W*$",
+    re.IGNORECASE,
+)
+"""What stands before an option in a clause that concludes, or singles it out."""
 _SUPPOSES = re.compile(r"\W*(?:若|如果|假如|假设|要是|倘若|if\b|suppose)", re.IGNORECASE)
 _EVERY = re.compile(
     r"(?:(?:本|此|这道?)题|因此|所以|故|应该?)[^,。;\n]{0,4}(?:全选|全部选|都选)(?:,?即[A-J]+)?[。.!]*$"
@@ -62,6 +70,8 @@ _PICKS = beginning_with(
     re.IGNORECASE,
 )
 """What speaks of some of the options that an earlier clause names."""
+_SINGLES = re.compile(r"\W*(?:只有|唯独|唯有|only\b)", re.IGNORECASE)
+_DENIES = re.compile(r"\b(?:does|do|is|are|did|has)(?: not|n't)\W*$")
 _ALL = re.compile(r"[都均全皆]|\b(?:all|every|each)\b", re.IGNORECASE)
 _SHORT = 400
 _NEAR = 120
@@ -171,7 +181,9 @@ class ClauseReader(MentionReader):
         for place in sorted(places):
             lead = re.split(r"[。!?\n]", self.text[max(0, place - _NEAR) : place])[-1]
             lead = re.sub(r"[\W_]", "", lead)
-            labels = self.label_list(place, small=False) if len(lead) > 5 and asked.endswith(lead) else None
+            filling = lead[-len(os.path.commonprefix([lead[::-1], asked[::-1]])) :]
+            fills = len(filling) > 5 and asked.endswith(filling) and is_own(lead.removesuffix(filling))
+            labels = self.label_list(place, small=False) if fills else None
             if labels and not self.denied(labels):
                 stated.append(Labels(labels.indices, place, labels.end, self.complete(labels)))
         return stated
@@ -186,8 +198,15 @@ class ClauseReader(MentionReader):
             return False
         against = speaks_against(lead) or bool(_STRONGER.search(lead))
         if self.stem.asks is Asks.UNCLEAR:
-            return lead.strip(" *_`") in self.stem.text or not against
+            asked = self._asked_again(lead)
+            return not against or (len(asked) > 4 and not speaks_against(lead[: len(lead) - len(asked)]))
         return against is self.asks_exception
+
+    def _asked_again(self, lead: str) -> str:
+        """Return the end of *lead* that stands in the question."""
+        lead = lead.rstrip(" *_`")
+        ends = (lead[start:] for start in range(len(lead)))
+        return next((end for end in ends if end in self.stem.text), "")
 
     def _weighed(self, mentions: list[Mention]) -> str:
         """Return what is left when each clause's verdict is counted."""
@@ -228,7 +247,7 @@ class ClauseReader(MentionReader):
             sole = (
                 len(heard.outright) == 1 and heard.outright == heard.fair and not heard.fair & heard.unclear
             )
-            return self.letters(Labels(tuple(heard.fair), 0, 0)) if sole and not self.multiple else ""
+            return self.letters(Labels(tuple(heard.outright), 0, 0)) if sole and not self.multiple else ""
         return self._left(heard)
 
     def _speaks_itself(self, mention: Mention, lead: str, clause: str) -> bool:
@@ -239,8 +258,9 @@ class ClauseReader(MentionReader):
         """Whether a clause puts its option above all others."""
         if _OUTRIGHT.search(clause) and not _ILL.search(clause):
             return True
-        after = self._after(mention)
-        return self._answers_question(lead, after)
+        if _SUMS_UP.search(lead) and not is_doubtful(lead) and not _ILL.search(clause):
+            return True
+        return self._answers_question(lead, self._after(mention))
 
     def _parts(self, mentions: list[Mention]) -> Iterator[tuple[Mention, str]]:
         """Yield each mention with what its clause says beside it."""
@@ -268,6 +288,7 @@ class ClauseReader(MentionReader):
     def _with_following(self, said: str, clauses: list[tuple[int, int]], holding: list[list[Mention]]) -> str:
         """Return *said*, or the verdict of a later clause about the same."""
         told = said if self._verdict(said) is not None else ""
+        singled = bool(_SINGLES.match(said))
         for (a, b), inside in zip(clauses, holding, strict=True):
             later = self.text[a:b]
             if inside or (told and "\n" in self.text[a - 1 : a]):
@@ -278,6 +299,8 @@ class ClauseReader(MentionReader):
                 continue
             if told and self._verdict(later) != self._verdict(told) and self._contradicts(told, later):
                 first = self._verdict(told)
+                if singled and self._verdict(later).chooses:  # type: ignore[union-attr]
+                    return later  # the others all do: 只有D不需要，符合题意
                 if not self.stem.shares(later) or (first and first.chooses):
                     return ""
                 told = later
@@ -332,6 +355,11 @@ class ClauseReader(MentionReader):
             return self.letters(Labels(tuple(odd), 0, 0)) if told else ""
         if self.multiple:
             whole = fair and fair | poor == every and (poor or heard.clauses > 1 or _ALL.search(self.text))
+            alone = heard.clauses == 1 and not heard.unclear | poor
+            whole = whole or (
+                alone and heard.outright == fair and (len(fair) > 1 or _SINGLES.match(self.text))
+            )
+            whole = whole or (alone and len(fair) > 1 and heard.judged and _ALL.search(self.text))
             return self.letters(Labels(tuple(fair), 0, 0)) if whole else ""
         if self.asks_exception and poor and heard.judged and fair | poor != every:
             return ""  # 正确 may have meant the right answer
@@ -365,7 +393,8 @@ class ClauseReader(MentionReader):
             after = self._after(mention)
             asked = "?" in self.text[mention.end : mention.end + len(after) + 1]
             sentence = re.split(r"[。!?;\n]|\. ", self.text[: mention.start])[-1] + after
-            if asked or is_doubtful(sentence) or speaks_against(before + after):
+            whole = sentence + re.split(r"[。!?;\n]|\. ", self.text[mention.end :])[0]
+            if asked or is_doubtful(sentence) or speaks_against(before + after) or _DENIES.search(whole):
                 return ""
             if self._recommends(mention, words):
                 stands = True

@@ -26,6 +26,7 @@ from functools import lru_cache
 
 from bakeoff.scoring.beginnings import beginning_with
 from bakeoff.scoring.clauses import ClauseReader
+from bakeoff.scoring.cues import CHOSEN, MARKED
 from bakeoff.scoring.judgements import REJECTED, TAKEN_BACK, UNSURE, is_approved
 from bakeoff.scoring.labels import LETTERS, MOST_CUES, Labels
 from bakeoff.scoring.layout import below_heading, laid_out
@@ -34,7 +35,8 @@ from bakeoff.scoring.options import OptionSet, bare, plain_form, prepared
 from bakeoff.scoring.questions import Asks, Stem, stem_of
 from bakeoff.scoring.quotations import without_question
 from bakeoff.scoring.reading import spoken_part
-from bakeoff.scoring.statements import CHOSEN, EXPLANATION, MARKED, MENTION
+from bakeoff.scoring.rivals import is_rivalled
+from bakeoff.scoring.statements import EXPLANATION, MENTION
 from bakeoff.scoring.tallies import contradicts
 from bakeoff.scoring.turns import own_turn, thought_again, withdrawn_at
 
@@ -56,6 +58,13 @@ _LETTERS_APART = re.compile(r"[A-J](?:[\s。.;,、]+[A-J])+[。.;]?")
 _INITIAL = re.compile(r"A *: *(?=[*_`(]*[A-J](?![A-Za-z0-9]))")
 """The "A:" before an answer."""
 _NO_DENIAL = re.compile(r"[✗✘❌×✖没]")
+_THROWS_OUT = re.compile(
+    r"把\W*(?:选项)?\W*[A-J](?:选?项)?\W*(?:给|都)?(?:[拿去划删剔排扔移撤](?:掉|去|除|出|了|走)|不要)"
+    r"|(?<![不能])(?:(?:去|划|删|剔|扔|拿)(?:掉|去|除)|\b(?:drop|remove|strike|discard|take out|leave out))了?\W*(?:选项|option)?\W*[A-J](?![A-Za-z0-9])",
+    re.IGNORECASE,
+)
+"""What takes a label out of the list that the reply gave."""
+_LETTER = re.compile(r"[A-J](?![A-Za-z])")
 _AFTER_LEAD = re.compile(
     r"[*_`\s]*(?:[.。,;!:(\n]|因(?![子素果数变])|理由|解析|$|-|—|正确|才?是因"
     r"|because|since|as\b|is because\b)"
@@ -136,7 +145,15 @@ def _read(text: str, options: OptionSet, multiple: bool, stem: Stem) -> str:
     unquoted = without_question(text, reader.options)
     reader = reader if unquoted == text else _ReplyReader(unquoted, options, multiple, stem=stem)
     letters = _chosen(reader, unquoted, multiple)
-    return "" if letters and (contradicts(reader, letters) or reader.drops(letters)) else letters
+    if letters and (contradicts(reader, letters) or reader.drops(letters)):
+        return ""
+    if len(letters) == 1 and not multiple:
+
+        def again(part: str) -> str:
+            return _chosen(_ReplyReader(part, options, False, stem=stem), part, False)
+
+        return "" if is_rivalled(reader, letters, again) else letters
+    return letters
 
 
 def _chosen(reader: _ReplyReader, unquoted: str, multiple: bool) -> str:
@@ -164,8 +181,11 @@ class _ReplyReader(ClauseReader):
 
     def drops(self, letters: str) -> bool:
         """Whether the reply denies one of several options that it chose."""
-        if not self.multiple or self.asks_exception or self.stem.asks is Asks.UNCLEAR:
+        if self.asks_exception or self.stem.asks is Asks.UNCLEAR:
             return False
+        thrown = itertools.islice(_THROWS_OUT.finditer(self.text), MOST_CUES) if self.multiple else ()
+        if any(letter in letters for out in thrown for letter in _LETTER.findall(out[0])):
+            return True
         for mention in itertools.islice(MENTION.finditer(self.text), 1, MOST_CUES):
             item = self.item(mention.start(), small=False)
             if item is None or len(item[0]) > 1 or LETTERS[item[0][0]] not in letters:

@@ -14,15 +14,24 @@ JUDGES = beginning_with(
     r"不|没|错|误|非|除|否|若|如果|可能|对$|[:|]\s*(?:是|选|yes|no)\b|✗|✘|❌|×|\b(?:not|no|wrong|false|incorrect|but|if|except|only)\b|n't\b",
     re.IGNORECASE,
 )
+NO_ADVERB = (
+    r"(?! (?:to be )?(?:(?!(?:support|suit|justifi|align|back|fitt|match|ground|place|recommend|substantiat)ed\b)[a-z]+ed"
+    r"|left|kept|seen|known|understood|put|thought|shown|told|wrong|false|incorrect|an? \w+|not)\b)"
+)
+"""Tells praise (``is best``) from an adverb of what is said (``is best avoided``)."""
 _FAIR = (
-    r"正确|对|(?<=[都均皆全])(?:应?该?要?选)|没问题|没有问题|行(?=[\W_]|$)|合适|恰当|合理|(?:符合|契合|贴近|切合|满足)(?:题意|题干|要求|题目要求|条件)?(?=[\W_]|$)|贴切|切题|可以(?=[\W_]|$)|(?<=[更较最])(?:优|佳)|是(?=[。!\n]|$)|\bit is(?=[.!\n]|$)|(?<=[都均皆])可(?=[\W_]|$)|妥当|稳妥|当选|入选|适当|可取|准确|成立|无误|没错|没有错|(?<=[更较最])好|✓|✔|✅|☑|√"
+    r"正确|对|(?<=[都均皆全])(?:应?该?要?选)|没问题|没有问题|行(?=[\W_]|$)|合适|恰当|合理|(?:符合|契合|贴近|切合|满足)(?:题意|题干|要求|题目要求|条件)?(?=[\W_]|$)|贴切|切题|可以(?=[\W_]|$)|(?<=[更较最])(?:优|佳)|是(?=[。!\n]|$)|\bit is(?=[.!\n]|$)|(?<=[都均皆])可(?=[\W_]|$)|妥当|稳妥|当选|入选|适当|可取|准确|成立|无误|没错|没有错|(?<=[更较最])好(?![用由让把被去别不先再从待留放等看])|✓|✔|✅|☑|√"
     r"|(?:正确|最佳|最好|最优|最合适|最恰当|标准)的?(?:选择|答案|选项|做法|一项)|正解"
-    r"|(?<=最)[\u4e00-\u9fff]{1,4}的(?:选择|答案|选项|做法|一项|回应|回答|方式|方法)|(?:the )?answer\b|(?:the )?(?:correct|right|best|better|most [a-z]+|true|appropriate|valid|suitable|acceptable|reasonable)\b|what i (?:would|'d|will) (?:choose|pick|select)\b|fits\b|makes (?:the )?(?:most|more) sense\b|appl(?:y|ies)\b|(?:the )?(?:only|single|one) (?:correct|right|best|suitable|appropriate|valid)\b|the (?!worst|wrong|least|second|third|next|other|first|bad|poor|weak|less|risk|harsh|rude|tempt|common|popular|distract|incorrect|most (?:un|in|harm|extreme|common|tempt))[a-z-]+ (?:option|choice|answer)\b|an? (?:better|wiser|safer|kinder) [a-z]+ than|beats (?:the|all|every)|(?:the )?way to go\b|remains(?=\W*$)|stands out\b|wins\b|works best\b|(?:be |is )?my (?:final )?(?:pick|choice|answer|vote|selection)\b"
+    r"|(?<=最)[\u4e00-\u9fff]{1,4}的(?:选择|答案|选项|做法|一项|回应|回答|方式|方法)|(?:the )?answer\b|(?:the )?(?:correct|right|(?:best|better(?! than nothing)|most [a-z]+)\b"
+    + NO_ADVERB
+    + r"|true|appropriate|valid|suitable|acceptable|reasonable)\b|what i (?:would|'d|will) (?:choose|pick|select)\b|fits\b|makes (?:the )?(?:most|more) sense\b|appl(?:y|ies)\b|(?:the )?(?:only|single|one) (?:correct|right|best|suitable|appropriate|valid)\b|the (?!worst|wrong|least|second|third|next|other|first|bad|poor|weak|less|risk|harsh|rude|tempt|common|popular|distract|incorrect|most (?:un|in|harm|extreme|common|tempt))[a-z-]+ (?:option|choice|answer)\b|an? (?:better|wiser|safer|kinder) [a-z]+ than|beats (?:the|all|every)|(?:the )?way to go\b|remains(?=\W*$)|stands out\b|wins\b|works best\b|(?:be |is )?my (?:final )?(?:pick|choice|answer|vote|selection)\b"
     r"|(?<=为)(?:宜|妥|佳|上|优|准)(?=[\W_]|$)|胜出|获胜|没毛病|更胜一筹|脱颖而出|占优|当之无愧|比(?:其[他余它]|别的|另外|[A-J、和及或]+)[^,。;不\n]{0,8}(?:好|合适|妥当?|佳|强|准确|恰当|合理|贴切|贴近|可取|优)|答案(?=[\W_]|$)|唯一[^,。;不错误]{0,8}的(?=[\W_]|选|答|一|$)"
-    r"|(?:the )?(?:more|most) (?:likely|plausible|probable|fitting|reasonable|accurate)\b|likelier\b|is(?=[.!\n]|$)|(?:best )?(?:explains|captures|describes|matches|answers) (?=it|this|the|his|her|their)"
+    r"|(?:the )?(?:more|most) (?:likely|plausible|probable|fitting|reasonable|accurate)\b"
+    + NO_ADVERB
+    + r"|likelier\b|is(?=[.!\n]|$)|(?:best )?(?:explains|captures|describes|matches|answers) (?=it|this|the|his|her|their)"
 )
 _LINK = (
-    r"(?:[ \t*_`)\]\"'”」,:(—-]|选项|项|即为?|就|便|常见的?|[较极颇尤最]为|毫?无疑问?|当然|一项|同样|亦|"
+    r"(?:[ \t*_`)\]\"'”」,:(=—-]|选项|项|即为?|就|便|常见的?|[较极颇尤最]为|毫?无疑问?|当然|一项|同样|亦|"
     r"的?(?:说法|做法|描述|表述|内容|观点)|这?[两三四]项|是|才|都|均|皆|为|更|比较|最|也|全|应该|应|确实|完全|显然|肯定|一定|勉强"
     r"|\bis\b|\bare\b|\ball\b|\bboth\b|\bwould(?: all| both)?(?: be)?\b|\bshould be\b|\b(?:seems?|appears?|looks?)(?: like| to be)?\b|的){0,8}"
 )
@@ -47,7 +56,7 @@ CROSSED = re.compile(
     re.IGNORECASE,
 )
 QUESTIONED = re.compile(
-    r"[*_`)\]\"'”」\s]*(?:选项|项)?(?:,(?= ?or\b(?! rather)| ?或)|,?(?= ?perhaps\b| ?maybe\b| ?也许| ?或许| ?也可能))?\s*(?:perhaps\b|maybe\b|也许|或许|也可能|的(?:理由|原因|依据|说法|观点)[^,。;\n]{0,4}(?:不|没|欠|存疑|牵强|站不住)|吗|么(?!.)|\?|中的?[一两二三四几任某]|中有|中选|之间|之一|或|还是|(?:or|vs)\b|的人|的话|的同学|会(?!是)|似乎|看似"
+    r"[*_`)\]\"'”」\s]*(?:选项|项)?(?:,(?= ?or\b(?! rather)| ?或)|,?(?= ?perhaps\b| ?maybe\b| ?也许| ?或许| ?也可能))?\s*(?:perhaps\b|maybe\b|也许|或许|也可能|的(?:理由|原因|依据|说法|观点)[^,。;\n]{0,4}(?:不|没|欠|存疑|牵强|站不住)|吗|么(?!.)|\?|中的?[一两二三四几任某]|中有|中选|之间|之一|或|还是|(?:or|vs)\b|的人|的话|的同学|则(?!是)|会(?!是)|似乎|看似"
     r"|与否|是否)",
     re.IGNORECASE,
 )
@@ -61,7 +70,7 @@ DOUBT = beginning_with(
     re.IGNORECASE,
 )
 SAFE = re.compile(
-    r"排除法|(?:很|不难)?容易(?:看出|得出|发现|知道|判断|推出)|毫?不犹豫地?|不妨|无疑问?|不用说|不难(?:看出|发现|得出)|非要说|无误|对不起|分析可能|不过|值得|不仅|\bnot only\b|没错|不得不|排除(?:掉|了)?[A-J、和与及选项 ]{1,16}(?:之?后|以后)|(?:rul\w+ out|eliminat\w+|exclud\w+) (?:all )?(?:the )?(?:others?|rest|everything else|wrong|incorrect)|不确定的话|without (?:a |any )?(?:doubt|hesitation)",
+    r"排除法|相[比较]之下|相较而言|比较而言|(?:很|不难)?容易(?:看出|得出|发现|知道|判断|推出)|毫?不犹豫地?|不妨|无疑问?|不用说|不难(?:看出|发现|得出)|非要说|无误|对不起|分析可能|不过|值得|不仅|\bnot only\b|没错|不得不|排除(?:掉|了)?[A-J、和与及选项 ]{1,16}(?:之?后|以后)|(?:rul\w+ out|eliminat\w+|exclud\w+) (?:all )?(?:the )?(?:others?|rest|everything else|wrong|incorrect)|不确定的话|without (?:a |any )?(?:doubt|hesitation)",
     re.IGNORECASE,
 )
 ASCRIBED = re.compile(r"(?:认为|以为|觉得|say|think|believe)s?\s*[,:]?\s*$", re.IGNORECASE)
@@ -97,7 +106,7 @@ _UNDECIDED = (
 UNSURE = beginning_with(
     r"\s!,;?ABCDEFGHIJaimnoprtu、。不也但其剩取另只可因我或至视还",
     rf"只(?:检查|看|分析|核对|读|考虑)了?|\bonly (?:checked|looked|considered|read|reviewed)\b|(?:我|其[他余它]|剩下的?|另外|至于|\bothers?\b|\brest\b|(?<![A-Za-z])[A-J](?:选?项)?)[^,。;\n]{{0,8}}?{_UNDECIDED}"
-    r"|(?:^|[,。;?!\n])\s*(?:但|但是)?不(?:太)?确定|\bnot (?:sure|certain)\b|\b(?:unsure|uncertain)\b|\b(?:it|they|that|others?|rest) (?:all )?depends?\b|(?:取决于|视)[^,。;\n]{0,8}(?:情况|情境)|因人而异"
+    r"|(?:^|[,。;?!\n])\s*(?:但|但是)?不(?:太)?确定|\bnot (?:sure|certain)\b|\b(?:unsure|uncertain)\b|\b(?:it|they|that|others?|rest) (?:all )?depends?\b|(?:取决于|视)[^,。;\n]{0,8}(?:情况|情境)|(?:^|[,。;\n])[^,。;\n]{0,4}因人而异"
     r"|(?:可能|也许|或许|\bpossibly\b|\bmaybe\b|\bmay be\b|\bmight be\b)[^,。;\n]{0,8}(?:也|还|too\b|as well)|(?:还|也)(?:可能|也许)|also (?:may|might)|(?:[,、]|\band)\s*(?:possibly|maybe|perhaps|也许|或许|可能)",
     re.IGNORECASE,
 )

@@ -376,17 +376,15 @@ class LabelReader:
         if self.own_words(place) is not None or _HYPHENED.match(self.text, end):
             return None
         if word := _FOLLOWING_WORD.match(self.text, end):
-            return (
-                (indices, end)
-                if word[1] in _ENGLISH_FOLLOWERS
-                and not (run[0].islower() and len(run[0]) == 1 and word[1] == "is")
-                else None
-            )
+            small_word = run[0].islower() and len(run[0]) == 1 and word[1] == "is"
+            praised = word[1].endswith("s") and is_approved(self.text[end : end + 20])
+            return (indices, end) if (word[1] in _ENGLISH_FOLLOWERS or praised) and not small_word else None
         following = self.text[end : end + 1]
         if _CJK.match(following):
             if len(run[0]) == 1 and run[0] + following in self.stem.text and following not in "是项选的":
                 return None  # a name of the question's: A因子
-            return (indices, end) if _CJK_FOLLOWERS.match(self.text, end) and not run[0].islower() else None
+            follows = _CJK_FOLLOWERS.match(self.text, end) or is_approved(self.text[end : end + 12])
+            return (indices, end) if follows and not run[0].islower() else None
         return indices, end
 
     def _glossed(self, end: int, words: str) -> bool:

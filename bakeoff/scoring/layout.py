@@ -51,6 +51,9 @@ _NEXT_TURN = re.compile(
 )
 
 
+_SPACED_ITEM = re.compile(r"(?<![A-Za-z0-9])([A-J]) (?=选?项)")
+
+
 def laid_out(text: str) -> str:
     """Return *text* as a page would show it, up to a run-on turn of the user."""
     # each pattern is asked only where a sign stands that it cannot do without
@@ -70,6 +73,7 @@ def laid_out(text: str) -> str:
         )
         text = _TAG.sub("", _LINE_TAG.sub("\n", text))
     text = (_LATEX_WORD.sub(r" \1 ", text) if "\\" in text else text).strip()
+    text = _SPACED_ITEM.sub(r"\1", text) if "项" in text else text
     text = _COLUMNS.sub(_by_row, text) if "|" in text else text
     if any(sign in text for sign in _SIGNS) and len(_SIGN_FIRST.findall(text)) > 1:
         text = _SIGN_FIRST.sub(r"\g<label>\g<words> \g<sign>", text)

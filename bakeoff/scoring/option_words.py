@@ -7,12 +7,13 @@ import re
 from functools import lru_cache
 
 from bakeoff.scoring.beginnings import beginning_with
+from bakeoff.scoring.cues import MARKED
 from bakeoff.scoring.judgements import BREAK, DOUBT
 from bakeoff.scoring.labels import LETTERS, MOST_CUES, Labels
 from bakeoff.scoring.options import bare
 from bakeoff.scoring.several import SetReader
 from bakeoff.scoring.speakers import is_own
-from bakeoff.scoring.statements import MARKED, MENTION
+from bakeoff.scoring.statements import MENTION
 
 REFUSED = beginning_with(
     "csu不对抱拒无",
@@ -36,12 +37,15 @@ _FAILS = re.compile(
     re.IGNORECASE,
 )
 _VERDICT = re.compile(
-    rf"^(?:非也[,。]|(?:不是这样的?|并非如此),(?=错|不对|不正确))?(?:(?:此|本|该|这道?)题(?:应该?)?(?:判断?|判定))?(?:我的?判断|答案|判断|结论|回答|答)?(?:是|为)?[\s:*_`\"“]*(?:(?:我(?:认为|觉得)|该|此|这|题[目干](?:中?的)?|上述|以上|本题|i (?:think|believe) |the |this |that |it)*"
+    rf"^(?:非也[,。]|(?:不是这样的?|并非如此),(?=错|不对|不正确))?(?:(?:此|本|该|这道?)题(?:应该?)?(?:判断?|判定))?(?:我的?判断|答案|判断|结论|回答|答)?(?:是|为)?[\s:*_`\"“]*(?:(?:我(?:认为|觉得)|该|此|这|题[目干](?:中?的)?|上述|以上|本题|i (?:think|believe) |the |this |that |that(?='s)|it)*"
     rf"(?:种|个|句|道|项|一)*(?:说法|表述|观点|陈述|命题|话|题|描述|论断|判断|statement|claim)?)?\s*{_ADVERBS}(?:是|为|'s|is)?\s*[\"'“*]*"
     r"(?P<sign>不正确|不对|不是|不成立|不属实|没有(?:任何)?(?:错误?|问题)|不准确|不妥|有误|有问题|站不住脚|无误|没错|没问题|属实|成立|正确|错误|错了(?!,?(?:应|其实|是))|准确|对|错|是|否|真|假|√|×|✓|✗|true|false|yes|no|not (?:true|correct|right|accurate)|incorrect|inaccurate|accurate|correct|wrong|right)"
-    r"(?:的|哦|呢)?(?=[\s*_`\"'”.。,!;]|$)",
+    r"(?:的|哦|呢)?(?=[\s*_`\"'”.。,!;:—]|$)",
     re.IGNORECASE,
 )
+_CHOOSES = re.compile(r"\s*(?:应?选择?|属于|(?:答案)?[是为])(?=\S)")
+_TELLS_APART = re.compile(r"(?![不没非无])\w[\u4e00-\u9fff]{1,8}|[\u0370-\u03ff]")
+"""A word, or a Greek letter, with which one option alone begins: ``B类``, ``α``."""
 _NOT = re.compile(r"\b(?:not|no|neither|nor|without)\b|n't\b", re.IGNORECASE)
 _CONCLUDED = re.compile(
     r"(?:^|[,。;.!] ?)(?:因此|所以|故而?|因而|由此可[见知]|可见|综上(?:所述)?|总之|这|therefore|thus|hence|so),? ?(?P<said>[^,。;.!\n]{1,30})[。.!*]*$",
@@ -95,10 +99,12 @@ class WordReader(SetReader):
 
     def _begun(self, text: str) -> str:
         """Return the one option of which *text* is the larger part: ``1879``."""
-        stem = bare(text)
-        begun = [i for i, option in enumerate(self.prepared.bare) if option.startswith(stem)]
-        whole = len(stem) >= 2 and len(begun) == 1 and len(stem) * 2 > len(self.prepared.bare[begun[0]])
-        return LETTERS[begun[0]] if whole and not re.fullmatch(r"[a-j]+", stem) else ""
+        stem = bare(_CHOOSES.sub("", text))
+        begun = [i for i, option in enumerate(self.prepared.bare) if stem and option.startswith(stem)]
+        if len(begun) != 1 or re.fullmatch(r"[a-j]+", stem):
+            return ""
+        large = len(stem) >= 2 and len(stem) * 2 > len(self.prepared.bare[begun[0]])
+        return LETTERS[begun[0]] if large or _TELLS_APART.fullmatch(stem) else ""
 
     def _alone(self) -> str:
         """Return the one option that a short reply names, at its start or end.
@@ -119,7 +125,7 @@ class WordReader(SetReader):
         letter = rf"(?:\b{LETTERS[index]}[.、:)]? ?)?"
         rest = re.sub(rf"{letter}[*_`\"'“‘「]*{words}[*_`\"'”’」]*", "\n", text, flags=re.IGNORECASE)
         beside = re.search(
-            rf"{LETTERS[index]}[.、:)]? ?[*_`\"'“‘「]*{words}|{words}[*_`\"'”’」]* ?\({LETTERS[index]}\)",
+            rf"{LETTERS[index]}[.、:)]? ?[*_`\"'“‘「]*{words}|{words}[*_`\"'”’」]* ?\((?:option |choice |选项 ?)?{LETTERS[index]}\)",
             text,
         )
         ends = re.search(r"\n[.。!]?$", rest) and (beside or is_own(BREAK.split(rest.rstrip("\n.。!"))[-1]))
@@ -151,7 +157,7 @@ class WordReader(SetReader):
         if not self.multiple and (_OPEN.search(left) or DOUBT.search(left)):
             return ""
         if len(rest) > max(6, len(words_only) // 2) or re.search(
-            r"不|错|误|非|否|\bnot\b|wrong|若|如果", rest
+            r"[不错误非否缺无若]|如果|not|wrong|lack|absent|missing|without|except", rest
         ):
             return ""
         return self.letters(Labels(tuple(named), 0, 0))

@@ -9,6 +9,7 @@ from bakeoff.scoring.judgements import JUDGES, is_approved, is_rejected
 from bakeoff.scoring.labels import LETTERS, MOST_CUES, OPENERS, Labels
 from bakeoff.scoring.questions import Asks
 from bakeoff.scoring.statements import EXPLANATION, LINE_START, MENTION, StatementReader
+from bakeoff.scoring.verdicts import verdict_of
 
 _BOX = re.compile(
     r"[ \t>*_]*(?:(?:[-*+•]|\d{1,2}[.)、])[ \t]*)?(?:\[(?P<box>[ xX✓✔√]?)\]|(?P<on>[☑✅✔✓√])|(?P<off>[☐☒□❌✗✘×]))[ \t*_`(]*"
@@ -17,6 +18,10 @@ _BOX = re.compile(
 _POINTED = re.compile(
     r"(?:(?<=[;。\n.,)）])|^)[ \t>*_`]*(?:(?:[-*+•]|\d{1,2}[.)、])[ \t]*)?[*_`(\[【]*(?:选项[ ]?)?"
     r"(?P<label>[A-J]|[\ue000-\ue009])[*_`)\]】]*[ \t]?[.、:()—-][*_` ]*(?=[^\s*_`])"
+)
+_AGAINST = re.compile(
+    r"[不错误缺无除✗✘❌×]|wrong|incorrect|\b(?:not|absent|missing|lack\w*|except|exclud\w*|avoid\w*|least)\b",
+    re.IGNORECASE,
 )
 _WRONG_ARE_WANTED = re.compile(r"选(?:出|择)?(?:错误|不正确|不恰当|不合适|不符合)")
 _AS_WELL = re.compile(
@@ -154,11 +159,23 @@ class SetReader(StatementReader):
         """Return the labels of the lines where nothing speaks against them."""
         labels = self.line_labels()
         lines = [line for line in self.text.split("\n") if line.strip()]
-        if not labels or any(re.search(r"不|错|误|✗|✘|❌|×|wrong|incorrect|not\b", line) for line in lines):
+        if not labels or any(_AGAINST.search(line) for line in lines):
             first = self.label_list(0, small=False)
             if first is None or len(labels) > 1 or self.denied(first) or not self._glossed_at(first):
                 return ""
             return self.letters(first)
+        head = (
+            lines[0].strip(" *_#").removesuffix(":")
+            if len(lines) > 2 and lines[0].rstrip(" *_").endswith(":")
+            else ""
+        )
+        if (
+            head
+            and (called := verdict_of(head, self.stem.shares(head)))
+            and called.holds
+            and not self.asks_exception
+        ):
+            lines = lines if MENTION.search(head) else lines[1:]
         if self.multiple and len(labels) < self.count and len(labels) == len(lines):
             return self.letters(Labels(tuple(labels), 0, 0))
         first = self.label_list(0, small=False)

@@ -6,10 +6,11 @@ import itertools
 import re
 
 from bakeoff.scoring.beginnings import beginning_with
+from bakeoff.scoring.cues import CHOSEN
 from bakeoff.scoring.judgements import DOUBT, SAFE, is_approved, is_rejected
 from bakeoff.scoring.labels import LETTERS, MOST_CUES, Labels
 from bakeoff.scoring.option_words import REFUSED, WordReader
-from bakeoff.scoring.statements import CHOSEN, MENTION
+from bakeoff.scoring.statements import MENTION
 
 _CORRECTION = beginning_with(
     "acimnsw不修写哦啊嗯噢回应换改更笔等纠说退错",
@@ -71,6 +72,10 @@ _LATIN_CONNECTS = frozenset(
         "certainly",
     ]
 )
+_DELIBERATES = re.compile(
+    r"(?:考虑|看看?|分析|\b(?:consider(?:ed|ing)?|look\w* at|start\w* with))\W*(?:选项)?\W*$", re.IGNORECASE
+)
+"""What only looks at the option that follows."""
 _OTHERS = re.compile(
     r"其[他余它]|剩余|备选|候选|待选|选项\W*$|others?|rest|options?\W*$|题目|题干|question", re.IGNORECASE
 )
@@ -170,6 +175,8 @@ class ShortAnswerReader(WordReader):
             if is_rejected(tail) or self.denied(labels):
                 others |= set(labels.indices) if is_rejected(tail) else set()
                 continue
+            if _DELIBERATES.search(self.lead_up(mention.start())):
+                return None
             fits = _END.match(tail) or _EXCELS.match(tail) or is_approved(tail)
             if len(set(labels.indices)) > 1 or not fits:
                 return None

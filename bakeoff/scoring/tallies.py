@@ -46,8 +46,8 @@ def tally_of(reader: LabelReader) -> dict[int, bool]:
         start = _APART.match(text, place).end()  # type: ignore[union-attr]
         if start == len(text):
             break
-        letter = _LETTER.match(text, start)
-        words = None if letter else reader.own_words(start)
+        words = reader.own_words(start)  # first, since an option may begin with a letter: A型人格
+        letter = None if words else _LETTER.match(text, start)
         if letter is None and words is None:
             return {}
         index = LETTERS.index(letter[1]) if letter else words[0][0]  # type: ignore[index]

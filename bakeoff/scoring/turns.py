@@ -13,7 +13,7 @@ from bakeoff.scoring.questions import Stem
 
 _ASKED = beginning_with(
     r"\t\n #*>_epq下例原本此示第问题",
-    r"(?:^|\n)[ \t>*_#]*(?:题目|问题|例题?|[本原此]?题|示例|第 ?\d+ ?题|下一题|question|problem|example|q(?=\d*[ \t]*[:.]))[ \t*_]*\d*[ \t*_]*[:.、][ \t*_]*(?P<first>[^\n]*)",
+    r"(?:^|\n)[ \t>*_#]*(?:\d+[ .、]*[\[(【](?=(?:单|多|不定项)选题?[\])】])|题目|问题|例题?|[本原此]?题|示例|第 ?\d+ ?题|下一题|question|problem|example|q(?=\d*[ \t]*[:.]))[ \t*_]*\d*[ \t*_]*[:.、][ \t*_]*(?P<first>[^\n]*)",
     re.IGNORECASE,
 )
 _WITHDRAWN = beginning_with(
@@ -32,6 +32,14 @@ _FURTHER = re.compile(
 """A question with its options that follows without a head."""
 
 
+_GOES_THROUGH = re.compile(
+    r"(?:选项|逐[项一个]|各项)[^?(_]{0,6}(?:分析|解析|说明|解释|判断|来看|如下)|(?:分析|解析|说明|判断|来看)[^?(_]{0,6}(?:选项|各项)"
+    r"|\b(?:analy[sz]\w*|evaluat\w*|review\w*|go(?:ing)? through|look(?:ing)? at|explain\w*|explanation)\b",
+    re.IGNORECASE,
+)
+"""A head below which the reply looks at the options of its own question."""
+
+
 def own_turn(text: str, stem: Stem) -> tuple[str, str]:
     """Return what may answer the question, and the whole if that does not.
 
@@ -40,6 +48,7 @@ def own_turn(text: str, stem: Stem) -> tuple[str, str]:
     further = _FURTHER.search(text)
     if (
         further
+        and not _GOES_THROUGH.search(further["first"])
         and (before := text[: further.start()].strip())
         and not stem.is_repeated_by(further["first"], 0.5)
     ):

@@ -97,10 +97,19 @@ _CALLED_WRONG = re.compile(
     rf"{_ORDER}{_X}(?:[也则]|同样)*{_BAD}|{_ORDER}{_X} (?:(?:is|are)(?: not|n't)|{_FALSE}|(?:does|do)(?: not|n't)(?: apply)?)",
     re.IGNORECASE,
 )
-_IS = re.compile(rf"{_ORDER}{_X}(?:都|均|皆|也)?是[^不没非错误{_LABEL}]{{0,16}}")
-_IS_NOT = re.compile(rf"{_ORDER}{_X}(?:则|都|均|皆|也)?(?:不是|并非|不属于)[^{_LABEL},。;\n]{{0,16}}")
+_CHOSEN = re.compile(rf"{_HEAD}(?:答案(?:是|为|:)*|应?选|choose ){_X}", re.IGNORECASE)
+_CHOSEN_TOO = re.compile(rf"{_X}(?:[也还]|同样)(?:可以?|应该?|应当|要|需要?|得)?选(?:上|择|入)?的?")
+_ALONE_OUT = re.compile(
+    rf"除了?{_X}(?:之?外|以外)?|not {_X}[,;]? ?(?:(?:all|every)(?: the)? others?|(?:all )?the (?:rest|others))(?: {_RIGHT}| are)?",
+    re.IGNORECASE,
+)
+"""What a reply that says nothing else leaves out."""
+_IS = re.compile(rf"{_ORDER}{_X}(?:(?:都|均|皆|也)?是[^不没非错误{_LABEL}]{{0,16}}| (?:is|are|do|does))")
+_IS_NOT = re.compile(
+    rf"{_ORDER}{_X}(?:(?:则|都|均|皆|也)?(?:不是|并非|不属于)[^{_LABEL},。;\n]{{0,16}}| (?:is|are|do|does)(?: not|n't))"
+)
 _EVERY_ONE = re.compile(
-    rf"{_HEAD}(?:(?P<count>[二三四五六七八九十])个?(?:选?项)(?:都|均|皆|全部?){_GOOD}|(?:every|each) (?:option|choice|answer) (?:{_RIGHT})|{_EVERY} (?:{_RIGHT}))",
+    rf"{_HEAD}(?:(?P<count>[二三四五六七八九十])个?(?:选?项)(?:都|均|皆|全部?){_GOOD}|(?:题[目干]?[中里]?的?)?(?:所有|全部)的?(?:选项|说法|答案)(?:都|均|皆)?{_GOOD}|(?:every|each) (?:option|choice|answer) (?:{_RIGHT})|{_EVERY} (?:{_RIGHT}))",
     re.IGNORECASE,
 )
 
@@ -152,12 +161,15 @@ class SentenceReader(ShortAnswerReader):
         if len(naming) == 1:
             whole = ",".join(sentences)
             for form in dict.fromkeys((naming[0], _SPACED.sub(r"\1", naming[0]), whole)):
-                if (indices := self._explained(form, lists)) is not None:
+                if (indices := self._explained(form, lists, form == whole)) is not None:
                     return self._letters(indices)
         return self._clauses(sentences, lists) if self.multiple and len(lists) > 1 else None
 
     def _clauses(self, sentences: list[str], lists: list[tuple[int, ...]]) -> str | None:
         """Return what is called right where each clause calls its labels so."""
+        parts = [part.strip(" ,") for sentence in sentences for part in re.split("[,\n]", sentence)]
+        if _CHOSEN.fullmatch(parts[0]) and all(_CHOSEN_TOO.fullmatch(part) for part in parts[1:]):
+            return self._letters({index for several in lists for index in several})
         fair: set[int] = set()
         poor: set[int] = set()
         contrast = _IS_NOT.search("\n".join(sentences))
@@ -175,7 +187,8 @@ class SentenceReader(ShortAnswerReader):
                 return None
         return self._letters(fair) if fair and not fair & poor else None
 
-    def _explained(self, sentence: str, lists: list[tuple[int, ...]]) -> set[int] | None:
+    def _explained(self, sentence: str, lists: list[tuple[int, ...]], alone: bool) -> set[int] | None:
+        """Return what *sentence* leaves, *alone* where the reply says no more."""
         if match := _LEAVES.fullmatch(sentence):
             group = next(name for name, value in match.groupdict().items() if value)
             if self.multiple and group in _PREFERRED:
@@ -185,6 +198,8 @@ class SentenceReader(ShortAnswerReader):
         if len(lists) != 1:
             return None
         if _LEAVES_OUT.fullmatch(sentence):
+            return set(range(self.count)) - without
+        if alone and self.multiple and _ALONE_OUT.fullmatch(sentence):
             return set(range(self.count)) - without
         if counted := _COUNTED.fullmatch(sentence):
             right = 2 if counted["right"] == "两" else _NUMBERS.index(counted["right"])
