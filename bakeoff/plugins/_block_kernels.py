@@ -1,7 +1,8 @@
 """Kernels of ``fused_blocks``, which a row names.
 
-SwiGLU between three LoRA layers, and the gradients of layers that share an input. By itself it changes nothing. The dropout masks are those of ``fused_lora``. Every function has a reference in plain
-PyTorch, which runs where there are no kernels.
+SwiGLU between three LoRA layers, and the gradients of layers that share an input. By itself it changes nothing. The
+dropout masks are those of ``fused_lora``. Every function has a reference in plain PyTorch, which runs where there are
+no kernels.
 """
 
 from __future__ import annotations
