@@ -1,7 +1,8 @@
-"""Kernels of ``fused_blocks``: SwiGLU between three LoRA layers, and the gradients of layers that share an input.
+"""Kernels of ``fused_blocks``, which a row names.
 
-By itself it changes nothing. The dropout masks are those of ``fused_lora``. Every function has a reference in plain
-PyTorch, which runs where there are no kernels.
+SwiGLU between three LoRA layers, and the gradients of layers that share an input. By itself it changes nothing. The
+dropout masks are those of ``fused_lora``. Every function has a reference in plain PyTorch, which runs where there are
+no kernels.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ _PROGRAMS = 1056
 
 
 def beside(name: str) -> Any:
-    """Return the plugin *name* beside this one, also where this project is not installed."""
+    """Return the plugin *name* beside this one.
+
+    Also where this project is not installed.
+    """
     spec = importlib.util.spec_from_file_location(
         f"_beside_fused_blocks_{name}", Path(__file__).with_name(f"{name}.py")
     )
@@ -112,7 +116,7 @@ if triton is not None:
         tile_rows: tl.constexpr,
         tile_columns: tl.constexpr,
     ):
-        """act = silu(gate + scale_gate * thin_gate @ b_gate.T) * (up + scale_up * thin_up @ b_up.T)."""
+        """SwiGLU of gate and up, each with its LoRA part."""
         rows = tl.program_id(0) * tile_rows + tl.arange(0, tile_rows)
         columns = tl.program_id(1) * tile_columns + tl.arange(0, tile_columns)
         ranks = tl.arange(0, padded)
@@ -154,7 +158,10 @@ if triton is not None:
         tile_rows: tl.constexpr,
         tile_columns: tl.constexpr,
     ):
-        """Gradients of gate and up, and partial (3, parts, rank, width): of B of gate, B of up and A of down."""
+        """Gradients of gate and up, and of both B and of down's A.
+
+        partial is (3, parts, rank, width).
+        """
         columns = tl.program_id(0) * tile_columns + tl.arange(0, tile_columns)
         ranks = tl.arange(0, padded)
         kind = gate.dtype.element_ty
@@ -250,7 +257,10 @@ if triton is not None:
         tile_rows: tl.constexpr,
         tile_columns: tl.constexpr,
     ):
-        """out = sum of product_m + scale * mask_m(thin_m @ a_m); partial (layers, parts, rank, width) of every A."""
+        """out = sum of product_m + scale * mask_m(thin_m @ a_m).
+
+        partial (layers, parts, rank, width) receives the gradients of every A.
+        """
         columns = tl.program_id(0) * tile_columns + tl.arange(0, tile_columns)
         ranks = tl.arange(0, padded)
         kind = wide.dtype.element_ty
@@ -398,12 +408,11 @@ def gather(
     height, width = wide.shape
     count, rank = len(factors), thin.shape[-1]
     if not lora._has_kernels(wide):
-        narrow = [one.float() * drop.scale for one, drop in zip(thin, drops, strict=True)]
-        for_a = [one.T @ drop.mask(wide).float() for one, drop in zip(narrow, drops, strict=True)]
-        more = [
-            drop.mask(one @ a.to(wide.dtype).float())
-            for one, a, drop in zip(narrow, factors, drops, strict=True)
+        sides = [
+            (side.float() * drop.scale, a, drop) for side, a, drop in zip(thin, factors, drops, strict=True)
         ]
+        for_a = [side.T @ drop.mask(wide).float() for side, _, drop in sides]
+        more = [drop.mask(side @ a.to(wide.dtype).float()) for side, a, drop in sides]
         total = sum((product.float() for product in products), sum(more, torch.zeros_like(more[0])))
         return total.to(wide.dtype) if products else None, torch.stack(for_a)
     rows, columns, warps = _GATHER[count - 1]
@@ -426,5 +435,5 @@ def gather(
 
 
 def _three(many: Sequence[Any]) -> tuple[Any, ...]:
-    """Arguments for a kernel that takes three: what it does not read repeats the first."""
+    """Return three arguments; what a kernel does not read repeats the first."""
     return (*many, many[0], many[0])[:3]

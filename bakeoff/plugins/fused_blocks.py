@@ -1,4 +1,6 @@
-"""LoRA blocks whose layers read and write what they share once, for ``--external_plugins`` after ``fused_lora``.
+"""LoRA blocks whose layers read and write once what they share.
+
+A file for ``swift sft --external_plugins``, after ``fused_lora``.
 
 ``fused_lora`` fuses each LoRA layer by itself. What is left between layers is memory traffic: gate and up write their
 LoRA parts into outputs of 19,000 columns that SwiGLU reads again, and query, key and value add three gradients for one
@@ -68,7 +70,10 @@ class Block(NamedTuple):
         return product
 
     def project(self, x: torch.Tensor, a: Sequence[torch.Tensor], first: int = 0) -> list[torch.Tensor]:
-        """The input's projections by every A, (rows, rank) each; *first* is the layer of the first."""
+        """Return the input's projections by every A, (rows, rank) each.
+
+        *first* is the layer of the first.
+        """
         return [
             lora.project(x, factor, seed=drop.seed, rate=drop.rate)
             for factor, drop in zip(a, self.drops[first : first + len(a)], strict=True)
@@ -80,7 +85,10 @@ class LoraSiblings(torch.autograd.Function):  # type: ignore[misc]
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, block: Block, *factors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Shapes: x (…, in); *factors* are A (rank, in) of every layer and then B (out, rank) of every layer."""
+        """Shapes: x (…, in), A (rank, in), B (out, rank).
+
+        *factors* are A of every layer and then B of every layer.
+        """
         rows = x.reshape(-1, x.shape[-1])
         count = len(block.bases)
         thin = block.project(rows, factors[:count])
@@ -126,7 +134,10 @@ class LoraMlp(torch.autograd.Function):  # type: ignore[misc]
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, block: Block, *factors: torch.Tensor) -> torch.Tensor:
-        """Shapes: x (…, hidden); *factors* are A of gate, up and down, and then their B."""
+        """Shapes: x (…, hidden).
+
+        *factors* are A of gate, up and down, and then their B.
+        """
         rows = x.reshape(-1, x.shape[-1])
         into = kernels.Gate(
             tuple(block.forward(rows, slice(2))),
@@ -172,7 +183,7 @@ class LoraMlp(torch.autograd.Function):  # type: ignore[misc]
 
 
 def why_not_fused(layers: Sequence[Any], x: torch.Tensor) -> str:
-    """Why these LoRA *layers* must run by themselves, in words; empty where they need not."""
+    """Return why LoRA *layers* must run one by one; empty if they need not."""
     if not all(hasattr(layer, "lora_A") for layer in layers):
         return "a layer has no LoRA"
     reason: str = next(filter(None, (lora.why_not_fused(layer, x) for layer in layers)), "")
@@ -211,7 +222,7 @@ def block_of(layers: Sequence[Any]) -> tuple[Block, list[torch.Tensor]]:
 
 
 def fuse_attention(forward: Any) -> Any:
-    """An attention's *forward* whose q, k and v are worked out together before it asks for them."""
+    """Return an attention's *forward* that works q, k and v out together."""
 
     @functools.wraps(forward)
     def fused(self: Any, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -255,7 +266,7 @@ def fuse_mlp(forward: Any) -> Any:
 
 
 def install() -> None:
-    """Replace the forward passes of Llama's and Qwen2's attention and MLP, and of Liger's MLP, once.
+    """Replace the forward passes of Llama's, Qwen2's and Liger's blocks, once.
 
     Raises:
         ImportError: the machine has a GPU, and Triton is not installed.
