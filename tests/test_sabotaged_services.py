@@ -918,6 +918,35 @@ def test_a_cache_that_questions_share_is_not_trusted(
     assert not result["trusted"]
 
 
+def test_a_cache_that_keeps_ids_is_told_also_of_a_weak_model_and_ids_of_the_time_are_not(exam: Path) -> None:
+    def numbered(prompt: str, number: str) -> str:
+        known = zlib.crc32(prompt.encode()) % 10 < 6
+        return completion(right(prompt) if known else "答案：C", id=number).decode()
+
+    kept = Cached(
+        lambda prompt: zlib.crc32(prompt[::-1].encode()) % 80,
+        lambda prompt: numbered(prompt, f"cmpl-{zlib.crc32(prompt.encode()):x}"),
+    )
+    with serving(lambda _, prompt: (200, {}, kept(0, prompt).encode())) as (url, _):
+        result = evaluated(url, exam)
+    assert "bear the id and the text of the reply to another question" in result["why_not"]
+    (exam.parent / "work").rename(exam.parent / "before")
+    with serving(lambda n, prompt: (200, {}, numbered(prompt, f"t{n * 2 // 3}").encode())) as (url, _):
+        assert "bear the id" not in evaluated(url, exam)["why_not"]
+
+
+def test_what_a_service_sends_behind_an_answer_is_not_the_next_one(exam: Path) -> None:
+    def answer(_: int, prompt: str) -> tuple[int, dict[str, str], bytes]:
+        body, other = completion(right(prompt)), completion("答案：A")
+        more = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(other), other)
+        return 200, {"Content-Length": str(len(body))}, body + more
+
+    with serving(answer) as (url, _):
+        result = evaluated(url, exam)
+    assert result["trusted"], result["why_not"]
+    assert result["scores"][0]["value"] == 1.0
+
+
 @pytest.mark.parametrize(
     "weak",
     [
