@@ -77,7 +77,11 @@ def _is_failure(sample: Sample) -> bool:
     text = final_part(sample.reply)
     # nobody but a program names a request, or tells the time, in reply to a choice
     named = bool(sample.options) and bool(_NUMBERED.search(text))
-    return named or bool(may_be_error_text(text) and _TRANSIENT.search(text)) or answers_for_model(text)
+    if named or answers_for_model(text):
+        return True
+    words = {match.lower() for match in _TRANSIENT.findall(text)}
+    # people speak of requests and of what is abnormal, too: one such word needs a number beside it
+    return bool(words) and may_be_error_text(text) and (len(words) > 1 or bool(re.search(r"\d", text)))
 
 
 def _are_enough(found: Sequence[Sample], total: int) -> bool:
