@@ -687,6 +687,12 @@ HARMLESS: dict[str, Callable[[str], Any]] = {
     "a byte order mark and gzip": lambda p: Raw(203, Content_Encoding="gzip")(
         gzip.compress(b"\xef\xbb\xbf" + odd(p, usage="many"))
     ),
+    "a model as speaker, and no number": lambda p: Raw()(
+        odd(p, message={"role": "Model"}, choice={"index": 7}).replace(b'"id": "1"', b'"id": "1", "id": "2"')
+    ),
+    "a list of parts": lambda p: Raw()(
+        odd(p, message={"role": None, "content": [{"type": "text", "text": right(p)}]})
+    ),
     "several choices": lambda p: Raw()(
         odd(p).replace(
             b'"choices": [',
@@ -706,6 +712,31 @@ BROKEN: dict[str, tuple[Callable[[str], Any], str]] = {
         "finish_reason insufficient_system_resource",
     ),
     "no gzip": (lambda p: Raw(Content_Encoding="gzip")(odd(p)), "DecodingError"),
+    "the user speaks": (
+        lambda p: Raw()(odd(p, message={"role": "user"})),
+        "not the model's but of role user",
+    ),
+    "a tool speaks": (lambda p: Raw()(odd(p, message={"role": "tool"})), "not the model's but of role tool"),
+    "two lists of choices": (
+        lambda p: Raw()(odd(p).replace(b'{"id"', b'{"choices": [{"message": {"content": "A"}}], "id"', 1)),
+        "says 'choices' twice",
+    ),
+    "two contents": (
+        lambda p: Raw()(odd(p).replace(b'"content":', b'"content": "x", "content":')),
+        "says 'content' twice",
+    ),
+    "two firsts": (
+        lambda p: Raw()(odd(p, choices=[{"message": {"content": f"答案：{x}"}} for x in "AB"])),
+        "2 replies came, none of which is the first",
+    ),
+    "a call of a tool": (
+        lambda p: Raw()(odd(p, message={"content": None, "tool_calls": [{"id": "1"}]})),
+        "a call of a tool came in place of a reply",
+    ),
+    "another answer": (
+        lambda _: Raw()(completion("[系统繁忙，随机作答] C")),
+        "a service's error text: [系统繁忙，随机作答] C",
+    ),
     "refused": (lambda _: Raw(422)(b'{"detail": "too long"}'), "too long"),
 }
 
@@ -736,6 +767,76 @@ def test_each_word_for_a_cut_reply_is_understood(finish: str, exam: Path) -> Non
         result = evaluated(url, exam)
     assert result["ledger"]["truncated"] == len(LETTERS)
     assert not result["trusted"]
+
+
+ABOUT = "让我们分析各个选项，首先需要明确题目考查的概念，其次要结合题干中的关键信息，再次要"
+
+
+@pytest.mark.parametrize(
+    ("finish", "usage", "limit", "said"),
+    [
+        ("stop", {"prompt_tokens": 50, "completion_tokens": 40}, 40, ""),
+        (None, {"prompt_tokens": 50, "completion_tokens": 90}, 40, ""),
+        ("eos", {"prompt_tokens": 50, "total_tokens": 90}, 40, ""),
+        ("stop", {"prompt_tokens": 50, "completion_tokens": 38}, 1024, "at exactly 38 tokens"),
+        ("stop", None, 1024, "at exactly 256 characters"),
+    ],
+    ids=["its limit", "the prompt counted in", "a total alone", "a limit of its own", "no counts"],
+)
+def test_a_cut_reply_that_is_called_whole_is_truncated_and_never_unparsed(
+    finish: str | None, usage: dict[str, int] | None, limit: int, said: str, exam: Path
+) -> None:
+    def answer(_: int, prompt: str) -> bytes:
+        number = int(prompt.partition("第")[2].partition("题")[0])
+        if number % 5:
+            return completion(right(prompt))
+        text = (str(number) + ABOUT * 9)[: 256 if usage is None else 50 + number % 7]
+        return odd(prompt, message={"content": text}, choice={"finish_reason": finish}, usage=usage)
+
+    with serving(lambda number, prompt: Raw()(answer(number, prompt))) as (url, _):
+        result = evaluated(url, exam, max_tokens=limit)
+    assert (result["ledger"]["truncated"], result["ledger"]["unparsed"]) == (13, 0)
+    assert not result["trusted"]
+    assert any(said in words for words in result["alarms"]) or not said
+
+
+def test_a_whole_reply_is_not_cut_because_a_service_counts_wrongly(exam: Path) -> None:
+    usage = {"prompt_tokens": 60, "completion_tokens": 1024}
+    with serving(lambda _, prompt: (200, {}, completion(right(prompt), usage=usage))) as (url, _):
+        assert evaluated(url, exam, max_tokens=1024)["trusted"]
+
+
+ERRORS_OF_MANY_WORDS = (
+    "服务器繁忙，请稍后再试 (request id: 7f{0}a-99c{0})",
+    "Node gpu-{0} is at capacity, you are number {0} in the queue",
+    "[12:00:{0}] 上游节点 node-{0} 超时，请求号 {0}a9c8f77e",
+    "Sorry, something broke on our side at 09:41:{0}. Ticket ZK-{0}",
+    "目前排队第 {0} 位，请耐心等待",
+    "Les serveurs sont surchargés, réessayez plus tard ({0})",
+)
+
+
+def test_rare_errors_that_differ_in_their_words_are_errors_and_refusals_are_not(exam: Path) -> None:
+    def failing(texts: tuple[str, ...], prompt: str) -> str:
+        number = int(prompt.partition("第")[2].partition("题")[0])
+        return texts[number // 10 % 6].format(number + 10) if number % 10 == 3 else right(prompt)
+
+    with serving(lambda _, prompt: failing(ERRORS_OF_MANY_WORDS, prompt)) as (url, _):
+        result = evaluated(url, exam)
+    assert (result["ledger"]["errored"], result["ledger"]["unparsed"]) == (7, 0)
+    assert "error texts of one kind" in result["why_not"]
+    refusals = (
+        "我无法回答。",
+        "I cannot answer this.",
+        "信息不足，无法判断。",
+        "我不知道。",
+        "未完成",
+        "不确定",
+    )
+    with serving(lambda _, prompt: failing(refusals, prompt)) as (url, _):
+        result = evaluated(url, exam)
+    assert (result["ledger"]["errored"], result["ledger"]["unparsed"]) == (0, 7)
+    assert any("speak of nothing that was asked" in words for words in result["alarms"])
 
 
 @pytest.mark.parametrize("workers", [4, 8])
@@ -815,6 +916,35 @@ def test_a_cache_that_questions_share_is_not_trusted(
         result = evaluated(url, long_exam)
     assert words in result["why_not"]
     assert not result["trusted"]
+
+
+def test_a_cache_that_keeps_ids_is_told_also_of_a_weak_model_and_ids_of_the_time_are_not(exam: Path) -> None:
+    def numbered(prompt: str, number: str) -> str:
+        known = zlib.crc32(prompt.encode()) % 10 < 6
+        return completion(right(prompt) if known else "答案：C", id=number).decode()
+
+    kept = Cached(
+        lambda prompt: zlib.crc32(prompt[::-1].encode()) % 80,
+        lambda prompt: numbered(prompt, f"cmpl-{zlib.crc32(prompt.encode()):x}"),
+    )
+    with serving(lambda _, prompt: (200, {}, kept(0, prompt).encode())) as (url, _):
+        result = evaluated(url, exam)
+    assert "bear the id and the text of the reply to another question" in result["why_not"]
+    (exam.parent / "work").rename(exam.parent / "before")
+    with serving(lambda n, prompt: (200, {}, numbered(prompt, f"t{n * 2 // 3}").encode())) as (url, _):
+        assert "bear the id" not in evaluated(url, exam)["why_not"]
+
+
+def test_what_a_service_sends_behind_an_answer_is_not_the_next_one(exam: Path) -> None:
+    def answer(_: int, prompt: str) -> tuple[int, dict[str, str], bytes]:
+        body, other = completion(right(prompt)), completion("答案：A")
+        more = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(other), other)
+        return 200, {"Content-Length": str(len(body))}, body + more
+
+    with serving(answer) as (url, _):
+        result = evaluated(url, exam)
+    assert result["trusted"], result["why_not"]
+    assert result["scores"][0]["value"] == 1.0
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,31 @@ def _part(part: object) -> str:
     raise BadAnswer(f"a part of the reply is no text: {beginning_of(part)}")
 
 
+class _Ambiguous(ValueError):
+    """JSON says two things under one key."""
+
+
+_ON_THE_WAY = frozenset([
+    "choices", "index", "message", "delta", "role", "content", "refusal", "text", "type", "finish_reason", "model",
+    "error", "logprobs", "token", "logprob", "top_logprobs",
+])  # fmt: skip
+"""Keys of a completion by which a reply is found, judged and read."""
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of *pairs*.
+
+    Raises:
+        _Ambiguous: a key on the way to the reply stands for two values: which of them is meant, nobody can tell.
+    """
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        twins = [name for name, item in pairs if name in _ON_THE_WAY and item != value[name]]
+        if twins:
+            raise _Ambiguous(f"JSON came that says {twins[0]!r} twice")
+    return value
+
+
 def parsed(body: bytes, content_type: str = "") -> dict[str, Any]:
     """The JSON object of an answer.
 
@@ -88,7 +113,9 @@ def parsed(body: bytes, content_type: str = "") -> dict[str, Any]:
         raise BadAnswer(f"{why} came, where JSON is UTF-8: {_shown(body, content_type)}")
     text = body.decode("utf-8", "replace")
     try:
-        value = clean(json.loads(text))
+        value = clean(json.loads(text, object_pairs_hook=_without_twins))
+    except _Ambiguous as error:
+        raise BadAnswer(f"{error}: {_shown(body, content_type)}") from None
     except ValueError:
         raise BadAnswer(f"no JSON came: {_shown(body, content_type)}") from None
     except RecursionError:
@@ -141,19 +168,21 @@ def read_answer(body: bytes, content_type: str = "") -> Answer:
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         what = value.get("error") or value.get("message") or value.get("detail") or value
         raise BadAnswer(f"HTTP 200 without a reply (no choices): {beginning_of(what)}")
-    # the first by its number: some services list the alternatives of several workers as they come
-    choice = next((c for c in choices if isinstance(c, dict) and c.get("index") == 0), choices[0])
+    choice = _first(choices)
     value["choices"] = [choice]
     message = choice.get("message")
     if not isinstance(message, dict):
         raise BadAnswer(f"HTTP 200 without a reply (no message): {beginning_of(choice)}")
+    if why := _why_not_said(message):
+        raise BadAnswer(why)
     text = joined_parts(message.get("content"))
+    if not text.strip() and isinstance(refusal := message.get("refusal"), str) and refusal.strip():
+        text = message["content"] = refusal  # the model did say something: that it does not answer
     finish = choice.get("finish_reason")
     if isinstance(finish, str) and _CUT_FINISH.fullmatch(finish):
         choice["finish_reason"] = finish = "length"  # one word for it, whoever writes MAX_TOKENS
     model, fingerprint = value.get("model"), value.get("system_fingerprint")
     message["content"] = None if message.get("content") is None else text
-    message.setdefault("role", "assistant")
     answer = Answer(
         text,
         finish if isinstance(finish, str) else "",
@@ -164,6 +193,39 @@ def read_answer(body: bytes, content_type: str = "") -> Answer:
     if why := why_no_reply(answer):
         raise BadAnswer(why)
     return answer
+
+
+def _first(choices: list[Any]) -> dict[str, Any]:
+    """The first of *choices* by its number.
+
+    Some services list the alternatives of several workers as they come.
+
+    Raises:
+        BadAnswer: several with other texts could be it.
+    """
+    listed = [choice for choice in choices if isinstance(choice, dict)]
+    first = [choice for choice in listed if str(choice.get("index")) in ("0", "0.0")] or listed
+    messages = [choice.get("message") for choice in first]
+    contents = [message.get("content") if isinstance(message, dict) else message for message in messages]
+    if any(content != contents[0] for content in contents):
+        raise BadAnswer(f"{len(first)} replies came, none of which is the first: {beginning_of(contents)}")
+    return first[0]
+
+
+_SPEAKERS = {"assistant", "model", "ai", "bot", ""}
+
+
+def _why_not_said(message: dict[str, Any]) -> str:
+    """Why *message* is not what the model said, in words; "" where it is."""
+    role = message.get("role")
+    if role is None or (isinstance(role, str) and role.strip().lower() in _SPEAKERS):
+        message["role"] = "assistant"
+    else:
+        return f"the reply is not the model's but of role {beginning_of(role)}: {beginning_of(message)}"
+    calls = message.get("tool_calls") or message.get("function_call")
+    if isinstance(calls, list | dict) and not message.get("content"):
+        return f"a call of a tool came in place of a reply, and none was offered: {beginning_of(calls)}"
+    return ""
 
 
 def why_no_reply(answer: Answer) -> str:

@@ -38,6 +38,8 @@ def pieces_of(lines: Iterable[bytes]) -> Iterator[tuple[str, bool]]:
         for choice in choices:
             if not isinstance(choice, dict):
                 raise BadAnswer(f"a piece of the reply is no text: {beginning_of(choice)}")
+            if choice.get("index") not in (0, "0", None):
+                continue  # another reply beside the first
             delta = choice.get("delta") or {}
             if not isinstance(delta, dict):
                 raise BadAnswer(f"a piece of the reply is no text: {beginning_of(delta)}")

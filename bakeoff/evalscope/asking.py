@@ -61,6 +61,8 @@ def _completion(answer: Answer) -> dict[str, object]:
         for name in ("prompt_tokens", "completion_tokens", "total_tokens")
         if isinstance(counts.get(name), int | float) and 0 <= counts[name] < 1e12
     }
+    if "completion_tokens" not in counts and {"total_tokens", "prompt_tokens"} <= counts.keys():
+        counts["completion_tokens"] = max(0, counts["total_tokens"] - counts["prompt_tokens"])
     choice = answer.raw["choices"][0]
     texts = ("role", "content", "refusal", "reasoning_content", "reasoning")
     message = {

@@ -15,11 +15,11 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from bakeoff.evalscope.loading import Loaded
+from bakeoff.evalscope.loading import Loaded, predictions_of
 from bakeoff.evalscope.types import EvaluationPlan, Message
 from bakeoff.foundation.files import write_json
 from bakeoff.foundation.sentences import Template, joined, restored, statement_of, with_statements
@@ -39,6 +39,14 @@ SHARED = Template(
     zh="提示词的{part}与另一题相同的 {total} 题中，有 {count} 题得到与那一题完全相同的回复：不同的题目似乎共用了缓存",
     en="{count} of {total} questions whose prompt has the same {part} as another question's got that question's reply: "
     "different questions seem to share a cache",
+)
+SAME_ID = Template(
+    "evalscope.caches.same_id",
+    "{count} of {total} replies bear the id and the text of the reply to another question: they seem to come from a "
+    "cache that different questions share",
+    zh="{total} 条回复中有 {count} 条的编号和内容与另一题的回复完全相同：不同的题目似乎共用了缓存",
+    en="{count} of {total} replies have the id and the text of the reply to another question: different questions seem "
+    "to share a cache",
 )
 LENGTH = Template("evalscope.caches.length", "length", zh="长度")
 BYTES = Template("evalscope.caches.bytes", "number of bytes", zh="字节数")
@@ -67,6 +75,7 @@ _ENDS = (16, 20, 24, 32, 40, 48, 50, 64, 80, 100, 120, 128, 150, 160, 200, 250, 
 _IMPROBABLE = 1e-6
 _FEWEST = 8
 """Questions with a shared part from which replies are compared."""
+_FEWEST_IDS, _IMPROBABLE_ID = 4, 1e-3
 _FIRST_LOOK, _WRONG, _RIGHT = 6, 24, 24
 """Wrong answers that are asked first with a number, and how many of either kind where some of them turn right."""
 _LEAST_GAIN = 0.03
@@ -75,7 +84,40 @@ _LEAST_GAIN = 0.03
 def why_shared(loaded: Loaded, samples: Sequence[Sample]) -> str:
     """Return what the replies themselves tell of a shared cache, or ""."""
     prompts = ["\n".join(str(message.text) for message in question.input) for _, question in loaded.samples]
-    return joined((follow_a_part(prompts, samples), quote_others(samples)))
+    predictions = predictions_of(loaded)
+    ids = {
+        number: str(prediction["model_output"].get("id") or "")
+        for number, (subset, question) in enumerate(loaded.samples)
+        if (prediction := predictions.get((subset, question.id))) and prediction.get("model_output")
+    }
+    why = follow_a_part(prompts, samples) or bear_others_ids(prompts, samples, ids)
+    return joined((why, quote_others(samples)))
+
+
+def bear_others_ids(prompts: Sequence[str], samples: Sequence[Sample], ids: Mapping[int, str]) -> str:
+    """Return a warning if replies with one id are one text, whatever was asked.
+
+    A cache keeps a reply with its id. Some services make ids of the time: two of theirs may be the same, but the texts
+    are then no more alike than others.
+
+    Args:
+        ids: of the replies, by the index of their sample.
+    """
+    replies: dict[str, Sample] = {}
+    for sample in samples:
+        if sample.status not in ("errored", "empty") and ids.get(sample.index):
+            replies.setdefault(prompts[sample.index], sample)
+    groups: dict[str, list[Sample]] = {}
+    for sample in replies.values():
+        groups.setdefault(ids[sample.index], []).append(sample)
+    pairs = [(group[0], sample) for group in groups.values() for sample in group[1:]]
+    if len(pairs) < _FEWEST_IDS or len(groups) < len(pairs):
+        return ""
+    usual = Counter(sample.reply.strip() for sample in replies.values()).most_common(1)[0][1] / len(replies)
+    same = sum(first.reply.strip() == second.reply.strip() for first, second in pairs)
+    if same < 0.95 * len(pairs) or _at_least(same, len(pairs), usual) >= _IMPROBABLE_ID:
+        return ""
+    return SAME_ID(count=same, total=len(replies))
 
 
 def follow_a_part(prompts: Sequence[str], samples: Sequence[Sample]) -> str:

@@ -51,6 +51,18 @@ class TimedTransport(httpx.HTTPTransport):
         self.deadline = time.monotonic() + self.timeout_s + _GRACE_S
         return response
 
+    def drop_leftovers(self) -> None:
+        """Close the connection where more came than the answer.
+
+        What a service sends beyond a body would be read as the answer to the next request.
+        """
+        for connection in self._pool.connections:
+            inner: Any = connection
+            while inner is not None and not hasattr(inner, "_h11_state"):
+                inner = getattr(inner, "_connection", None)
+            if inner is not None and inner._h11_state.trailing_data[0]:
+                connection.close()
+
 
 class _Stream(httpcore.NetworkStream):
     def __init__(self, stream: httpcore.NetworkStream, owner: TimedTransport) -> None:
@@ -159,6 +171,7 @@ class Slots:
             body = b"".join(in_pieces(response.iter_bytes(), deadline))
         finally:
             response.close()
+            self.mine.transport.drop_leftovers()
         if response.status_code in REPLIES:
             self.mine.answer = answer = read_answer(body, response.headers.get("content-type", ""))
             return answer

@@ -26,6 +26,7 @@ from bakeoff.foundation.sentences import Template, joined, parts_of, restored, s
 from bakeoff.scoring.extraction import extract_choice
 from bakeoff.scoring.labels import LETTERS
 from bakeoff.scoring.scores import ALL, ONE_TEXT, TOO_MANY, Sample, from_service, one_text, repeated
+from bakeoff.scoring.strangers import failures_of_many_words, kinds
 from bakeoff.scoring.uniformity import alikeness
 from bakeoff.statistics.intervals import wilson
 from bakeoff.suites.rows import asked
@@ -64,6 +65,12 @@ SERVICE_TEXT = Template(
     zh="服务对多道题返回同一段错误信息：{text!r}",
     en="the service gave the same error message for several questions: {text!r}",
 )
+SERVICE_KIND = Template(
+    "evalscope.distrust.service_kind",
+    "the service gave several questions error texts of one kind: {text!r}",
+    zh="服务对多道题返回同一类错误信息：{text!r}",
+    en="the service gave error messages of one kind for several questions: {text!r}",
+)
 SERVICE_TEXTS = Template(
     "evalscope.distrust.service_texts",
     "{count} of {total} questions: {error}",
@@ -85,7 +92,7 @@ PROMPTS_CUT = Template(
     "{length} characters): prompts may have been cut off",
 )
 
-RULES = 2
+RULES = 3
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
 
 _MOST_REASONS = 3
@@ -97,25 +104,29 @@ def repeated_errors(samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]
     No list of error texts is whole: what answers three different questions alike, states no choice and is worded as
     services word their failures is a service's own. The next run asks these questions again.
     """
-    texts = {
-        id(sample): text
+    texts: dict[int, str] = {
+        id(sample): SERVICE_TEXT(text=text[:80])
         for text, group in repeated(samples).items()
         if from_service(text)
         for sample in group
     }
+    similar = [group for group in kinds(samples) if any(from_service(skeleton(s.reply)) for s in group)]
+    for group in [*similar, failures_of_many_words(samples)]:
+        words = SERVICE_KIND(text=skeleton(group[0].reply)[:80]) if group else ""
+        texts = {id(sample): words for sample in group} | texts
     if not texts:
         return list(samples), []
     changed = [_as_error(s, texts[id(s)]) if id(s) in texts else s for s in samples]
     # Once the replies are errors, nobody sees any more that they were all alike.
     alarms = list(filter(None, [one_text(samples)]))
-    counts = Counter(s.error for s in changed if SERVICE_TEXT.made(s.error))
+    counts = Counter(s.error for s in changed if SERVICE_TEXT.made(s.error) or SERVICE_KIND.made(s.error))
     return changed, [
         *alarms,
         *(SERVICE_TEXTS(count=count, total=len(samples), error=error) for error, count in counts.items()),
     ]
 
 
-def _as_error(sample: Sample, text: str) -> Sample:
+def _as_error(sample: Sample, error: str) -> Sample:
     nothing = float("nan")
     return dataclasses.replace(
         sample,
@@ -127,7 +138,7 @@ def _as_error(sample: Sample, text: str) -> Sample:
         latency_s=nothing,
         grades={},
         letter_logprobs={},
-        error=SERVICE_TEXT(text=text[:80]),
+        error=error,
     )
 
 

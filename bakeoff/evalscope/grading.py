@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from bakeoff.evalscope.choosing import summary_of
 from bakeoff.evalscope.commands import generation_config
+from bakeoff.evalscope.cuts import own_limit, was_cut
 from bakeoff.evalscope.loading import Loaded, errored, known_of, predictions_of, reply_of, reviews_of
 from bakeoff.evalscope.types import (
     AskedSuite,
@@ -49,6 +50,7 @@ from bakeoff.scoring.scores import (
     repetitions,
     score,
 )
+from bakeoff.scoring.strangers import told_kinds
 from bakeoff.scoring.tables import score_row
 from bakeoff.suites import OURS
 
@@ -100,7 +102,7 @@ OVERLONG = Template(
     en="{count} of {total} replies exceed the limit of {limit} tokens (up to {most}): the service ignores max_tokens, "
     "or counts thinking separately",
 )
-RULES = 2
+RULES = 3
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
 
 _CHOICE_METRICS = ("accuracy", "acc", "accuracy_alt", "accuracy_evalscope", "acc_evalscope")
@@ -111,6 +113,8 @@ def samples_of(loaded: Loaded, api: AskingAPI) -> list[Sample]:
     predictions = predictions_of(loaded)
     reviews = reviews_of(loaded)
     second_rule = _second_rule(loaded)
+    limit = _limit(loaded)
+    cut = own_limit(predictions, limit).keys
     samples: list[Sample] = []
     for common, key, question in known_of(loaded):
         options, target, sha = common["options"], common["target"], common["prompt_sha"]
@@ -120,7 +124,7 @@ def samples_of(loaded: Loaded, api: AskingAPI) -> list[Sample]:
             why = api.errors.get(sha, "no reply") if prediction is None else "the reply could not be graded"
             samples.append(errored(common, why))
             continue
-        reply, stop, latency_s = reply_of(prediction)
+        reply, _, latency_s = reply_of(prediction)
         graded = review["sample_score"]["score"]
         if graded.get("status", "success") != "success" or not graded.get("value"):
             samples.append(errored(common, f"the reply could not be graded ({graded.get('status')})"))
@@ -143,7 +147,9 @@ def samples_of(loaded: Loaded, api: AskingAPI) -> list[Sample]:
                 reply=reply,
                 extracted=extracted,
                 extracted_alt=other,
-                status=_status(reply, stop, stated, choice),
+                status=_status(
+                    reply, stated, choice, key in cut or was_cut(prediction, limit, is_stated=bool(stated))
+                ),
                 correct=values[main],
                 latency_s=latency_s,
                 grades=values,
@@ -152,8 +158,8 @@ def samples_of(loaded: Loaded, api: AskingAPI) -> list[Sample]:
     return samples
 
 
-def _status(reply: str, stop: str, stated: str, choice: bool) -> Status:
-    if stop in ("max_tokens", "length", "model_length"):
+def _status(reply: str, stated: str, choice: bool, is_cut: bool) -> Status:
+    if is_cut:
         return "truncated"
     if not reply.strip() or not (choice or stated):
         return "empty"
@@ -257,7 +263,7 @@ def _alarms(samples: Sequence[Sample], why_not: str) -> list[str]:
     """What is odd about the replies and not yet in *why_not*."""
     alarms = [warning] if (warning := one_sided(samples)) else _one_sided_subsets(samples)
     alarms += filter(None, [too_narrow(samples)])
-    alarms += repetitions(samples)
+    alarms += [*repetitions(samples), *told_kinds(samples)]
     alarms += [words for words in poor_replies(samples, POOR_ALARM) if words not in parts_of(why_not)]
     if count := sum(_ambiguous(sample) for sample in samples):
         alarms.append(AMBIGUOUS(count=count))
@@ -286,11 +292,24 @@ def _conflicting(samples: Sequence[Sample]) -> list[str]:
     return [CONFLICTING(count=len(several), text=several[0][:80])] if several else []
 
 
+def _limit(loaded: Loaded) -> object:
+    """Return how many tokens a reply may have, None for any number."""
+    return generation_config(argparse.Namespace(**loaded.suite)).get("max_tokens")
+
+
 def _overlong(loaded: Loaded) -> list[str]:
-    """Return an alarm where replies are longer than they were asked to be."""
-    limit = generation_config(argparse.Namespace(**loaded.suite)).get("max_tokens")
-    if not isinstance(limit, int) or loaded.by_letters:
+    """Return an alarm where replies are longer than they were asked to be.
+
+    Or where they break off at a limit of the service's own.
+    """
+    limit = _limit(loaded)
+    if loaded.by_letters:
         return []
+    own = own_limit(predictions_of(loaded), limit).words
+    return [*([own] if own else []), *(_over(loaded, limit) if isinstance(limit, int) else [])]
+
+
+def _over(loaded: Loaded, limit: int) -> list[str]:
     predictions = predictions_of(loaded).values()
     usages = [(prediction.get("model_output") or {}).get("usage") or {} for prediction in predictions]
     over = [n for usage in usages if isinstance(n := usage.get("output_tokens"), int) and n > limit + 1]

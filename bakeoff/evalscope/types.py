@@ -154,6 +154,7 @@ class Choice(TypedDict, total=False):
 class Output(TypedDict, total=False):
     """What a service gave to one question."""
 
+    id: str | None
     model: str
     choices: Sequence[Choice]
     usage: Usage | None

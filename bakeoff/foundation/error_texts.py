@@ -12,7 +12,7 @@ import re
 
 from bakeoff.foundation.characters import simplified
 
-RULES = 5
+RULES = 6
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
 
 LONGEST = 240
@@ -244,11 +244,119 @@ _ERROR_KEYS = {"error", "message", "code", "status", "status_code", "type", "par
 
 def is_error_text(reply: str) -> bool:
     """Whether *reply* is a failing service speaking, not a model."""
+    return _is_whole_error(reply) or answers_for_model(reply)
+
+
+_STAND_IN = re.compile(
+    r"\b(?:at random|random(?:ly)?|guess(?:ed|ing)?|default(?:ed|ing)?|fall(?:ing |en )?back|placeholder|cached|dummy|mock(?:ed)?"
+    r"|simulated|degraded|canned|stand-in|backup|best[- ]effort)\b"
+    r"|随机|隨機|随便|默认|預設|兜底|备用|備用|缓存|緩存|快取|降级|降級|占位|代答|代为作答|临时(?:答案|回复|作答)|模拟(?:答案|回复|作答)|应急|猜(?:测|一个|的)",
+    re.IGNORECASE,
+)
+_STAND_IN_TAG = re.compile(
+    rf"(?:(?:{_STAND_IN.pattern})|answer|reply|response|mode|result|model|service|generated|auto|used|答案|回复|作答|模式|结果|响应|模型|服务|[\W_])+",
+    re.IGNORECASE,
+)
+_SERVERS = re.compile(
+    r"服务器?|伺服器|后端|后台|上游|接口|网关|请求|限流|流控|并发|算力|排队|欠费|QPS|TPM|RPM|API|GPU|显存|[45]\d\d",
+    re.IGNORECASE,
+)
+_TAG = re.compile(r"[\[【(（<「{]([^\]】)）>」}\n]{2,90})[\]】)）>」}]")
+_CLAUSE_END = re.compile(r"[,，;；。.!！?？\n:：、—–|]+(?=\s|[^\x00-\x7f]|$)|\s-\s|\n+")
+_HARD_END = frozenset("。.!！\n;；|")
+
+
+def answers_for_model(reply: str) -> bool:
+    """Whether a service says that it failed, and answers all the same.
+
+    ``The system is overloaded, so here is a random answer: B``: its beginning, its end or a bracket is the sentence of a
+    failure, and it says that the answer stands in for another; or the failure is a sentence of its own about servers.
+    """
+    text = _plain(re.sub(r"\s*\n\s*", "\n", reply.strip()[: 3 * LONGEST]).replace("\n", " | "))
+    tags = [match[1] for match in _TAG.finditer(text)]
+    if text[:1] in "[【(（<「{" and tags and _STAND_IN.search(tags[0]) and _STAND_IN_TAG.fullmatch(tags[0]):
+        return True
+    if len(text) > 2 * LONGEST:
+        return False
+    stands_in = bool(_STAND_IN.search(text))
+    ends = list(_CLAUSE_END.finditer(text))[:24]
+    starts = [0, *(match.end() for match in ends)]
+    stops = [*(match.start() for match in ends), len(text)]
+    for tag in tags:
+        parts = [tag, *re.split(r"[,，;；。:：]", tag)]
+        if any(_tells_failure_of_service(part.strip(), loosely=stands_in) for part in parts) and (
+            stands_in or (text[:1] in "[【(（<「{" and tag == tags[0] and _names_servers(tag))
+        ):
+            return True
+    for first in range(len(starts)):
+        for last in range(first, min(first + 3, len(stops))):
+            clause = text[starts[first] : stops[last]].strip(" |")
+            if len(clause) > LONGEST or (first == 0 and last == len(stops) - 1):
+                continue  # the whole is looked at elsewhere
+            mark = text[stops[last] : stops[last] + 1]
+            alone = first == 0 and (
+                (mark in _HARD_END and (_names_servers(clause) or bool(_RETRY.search(clause))))
+                or (mark in ":：" and bool(re.search(r"\b[45]\d\d\b", clause)))
+            )
+            if (stands_in or alone) and _tells_failure_of_service(clause, loosely=stands_in):
+                return True
+    return False
+
+
+_RETRY = re.compile(rf"{_ZH_RETRY}|{_EN_RETRY}", re.IGNORECASE)
+_SOME_SERVERS = re.compile(
+    rf"{_SERVERS.pattern}|系统|模型|引擎|网络|网路|服务|账[号户]|余额|额度|配额"
+    r"|\b(?:servers?|services?|backends?|upstream|gateway|api|engine|gpu|cuda|endpoint|vllm|openai|https?|inference|requests?"
+    r"|connection|quota|rate limit|(?:the|our|this|that) (?:model|system|network)|^(?:model|system|network))\b",
+    re.IGNORECASE,
+)
+
+
+def _names_servers(text: str) -> bool:
+    if text.isascii():
+        return bool(_UNMISTAKABLE & set(re.findall(r"[a-z]+", text.lower()))) or bool(
+            re.search(r"\b[45]\d\d\b", text)
+        )
+    return bool(_SERVERS.search(text))
+
+
+def _tells_failure_of_service(clause: str, *, loosely: bool) -> bool:
+    """Whether one *clause* of a reply is the sentence of a failing service."""
+    if not clause or (clause.isascii() and len(clause) < 8):
+        return False
+    if any(form.match(clause) for form in (_BEGINNING, _NAME)):
+        return True
+    if not _SOME_SERVERS.search(clause):
+        return False  # memory, clients and resources fail as well
+    if _is_sentence_of_failure(clause):
+        return True
+    if not loosely:
+        return False
+    if not clause.isascii():
+        letters = re.sub(r"[\W_]+", "", clause)
+        return (
+            len(letters) == 4
+            and bool(_ZH_ONLY.fullmatch(letters))
+            and bool(re.search(_ZH_MACHINE, letters, re.IGNORECASE) and re.search(_ZH_FAILURE, letters))
+        )
+    names = set(re.findall(r"[a-z]+", clause.lower()))
+    return bool(
+        names & _MACHINES
+        and re.search(rf"{_EN_STATE}|\bout of\b", clause, re.IGNORECASE)
+        and _share_of_machines(clause) >= 0.7
+    )
+
+
+def _is_whole_error(reply: str) -> bool:
     if any(form.match(reply) for form in (_BEGINNING, _NAME, _PAGE)) or _is_error_object(reply):
         return True
     text = _plain(reply)
     if not text or len(text) > LONGEST or _STATES_CHOICE.search(text):
         return False
+    return _is_sentence_of_failure(text)
+
+
+def _is_sentence_of_failure(text: str) -> bool:
     if _ZH_BARE.fullmatch(re.sub(r"[\W_]+", "", text)):
         return True
     # "Too many requests" may go on in the words of people: "… from your family"
@@ -280,11 +388,24 @@ def may_be_error_text(reply: str) -> bool:
 
 
 def skeleton(reply: str) -> str:
-    """Return *reply* without numbers, identifiers and white space.
+    """Return *reply* without numbers, identifiers, quotations and white space.
 
     These differ between two tellings of one failure.
     """
-    return re.sub(r"[0-9a-f-]{8,}|\d+", "0", " ".join(reply.split()), flags=re.IGNORECASE)[:400]
+    text = _QUOTED.sub(lambda match: f"{match[0][0]}0{match[0][-1]}", " ".join(reply.split())[:1200])
+    return _DETAIL.sub("0", text)[:400]
+
+
+_QUOTED = re.compile(
+    r"(?<![A-Za-z])'[^'\n]{1,120}'(?![A-Za-z])|\"[^\"\n]{1,120}\"|`[^`\n]{1,120}`|“[^”\n]{1,120}”|「[^」\n]{1,120}」"
+)
+_DETAIL = re.compile(
+    r"[0-9a-f-]{8,}"
+    r"|(?:[A-Za-z0-9_]+[-.:/@#+=])*[A-Za-z_]*\d[A-Za-z0-9_]*(?:[-.:/@#+][A-Za-z0-9_]+)*"
+    r"|\b(?:mon|tue|wed|thu|fri|sat|sun)[a-z]{0,6}\b\.?|\b(?:jan|feb|mar|apr|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\b\.?"
+    r"|[零〇一二两三四五六七八九十百千]+(?=[位名秒号])",
+    re.IGNORECASE,
+)
 
 
 def _plain(reply: str) -> str:
@@ -312,6 +433,11 @@ def _is_failure(value: dict[str, object]) -> bool:
         and any(_is_http_failure(value.get(name)) for name in ("code", "status", "status_code"))
     ) or (value.get("error") and value.keys() <= _ERROR_KEYS):
         return True
+    error = str(value.get("error") or "")
+    if error in ("overloaded", "busy", "timeout", "unavailable") or _tells_failure_of_service(
+        error, loosely=True
+    ):
+        return True  # whatever answer it gives beside
     fields = {re.sub(r"[_\-\s]", "", str(name)).lower(): item for name, item in value.items()}
     inner = next(iter(value.values())) if len(value) == 1 else None
     if isinstance(inner, dict) and inner and _is_failure(inner):

@@ -10,6 +10,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple, cast
 
+from bakeoff.evalscope.cuts import own_limit, was_cut
 from bakeoff.evalscope.loading import reply_of
 from bakeoff.evalscope.types import Prediction
 from bakeoff.scoring.extraction import extract_choice
@@ -26,8 +27,7 @@ from bakeoff.verify.ledgers import STATES, Key, grade_of, key_of, options_of
 from bakeoff.verify.letters import check_letters
 from bakeoff.verify.overlaps import overlap_of
 
-_CUT = ("max_tokens", "length", "model_length")
-_STOPS = (*_CUT, "stop", "tool_calls", "content_filter", "unknown", "", None)
+_STOPS = ("max_tokens", "length", "model_length", "stop", "tool_calls", "content_filter", "unknown", "", None)
 """Why a reply may end, in EvalScope's words."""
 _OF_A_SCORE = (
     *(
@@ -60,7 +60,10 @@ TOGETHER = 2_500
 """Samples that one check grades: few enough that no process waits long for the last one."""
 LARGE = 10_000
 """Samples from which another process pays."""
-_SERVICE = "the service gave several questions the same error text"
+_SERVICE = (
+    "the service gave several questions the same error text",
+    "the service gave several questions error texts of one kind",
+)
 _UNGRADED = "could not be graded"
 
 
@@ -275,6 +278,7 @@ class _Answer(NamedTuple):
 
     prediction: Row | None
     review: Row | None
+    is_at_own_limit: bool = False
 
 
 def _check_replies(
@@ -282,12 +286,15 @@ def _check_replies(
 ) -> None:
     """Hold every sample against its reply, and every reply against its sample."""
     predictions, reviews = _by_prompt(raw.predictions), raw.reviews
+    limit = result.get("generation", {}).get("max_tokens")
+    cut = own_limit(cast(dict[tuple[str, int], Prediction], raw.predictions), limit).keys
     for sample in samples:
         where = f"{place} {sample['subset']} {sample['sample_id']}"
         replies = predictions.get((str(sample["subset"]), str(sample["prompt_sha"])), [])
         prediction = replies.pop(0) if replies else None
-        review = reviews.get((str(sample["subset"]), int(prediction["index"]))) if prediction else None
-        _check_sample(audit, beside, where, sample, _Answer(prediction, review), result)
+        key = str(sample["subset"]), int(prediction["index"]) if prediction else -1
+        answer = _Answer(prediction, reviews.get(key) if prediction else None, key in cut)
+        _check_sample(audit, beside, where, sample, answer, result)
     for (subset, sha), rest in predictions.items():
         for row in rest:
             audit.fail(
@@ -365,7 +372,7 @@ def _check_sample(audit: Audit, beside: Audit, where: str, sample: Row, answer: 
 
     *beside*: for metrics beside the main one, which another version may have computed otherwise.
     """
-    prediction, review = answer
+    prediction, review, is_cut = answer
     if sample["status"] == "errored":
         why = str(result.get("errors", {}).get(sample["sample_id"], ""))
         audit.compare("an error says why", where, bool(why), True)
@@ -379,7 +386,12 @@ def _check_sample(audit: Audit, beside: Audit, where: str, sample: Row, answer: 
     reply, stop, latency_s = reply_of(cast(Prediction, prediction))
     audit.compare_raw("reply", where, "reply", sample["reply"], reply)
     audit.compare_raw("reply", where, "latency_s", sample["latency_s"], latency_s)
-    audit.compare_raw("status", where, "truncated", sample["status"] == "truncated", stop in _CUT)
+    stated = sample["extracted"] if result["benchmark"] in OURS else sample["extracted_alt"]
+    is_choice = bool(options_of(sample)) and set(str(sample["target"])) <= set(LETTERS)
+    is_stated = bool(stated if is_choice else final_part(reply))
+    limit = result.get("generation", {}).get("max_tokens")
+    is_cut = is_cut or was_cut(cast(Prediction, prediction), limit, is_stated=is_stated)
+    audit.compare_raw("status", where, "truncated", sample["status"] == "truncated", is_cut)
     audit.compare_raw("status", where, f"stop_reason {stop}", stop in _STOPS, True)
     message = prediction["model_output"]["choices"][0]["message"]
     audit.compare_raw("reply", where, "role", message.get("role"), "assistant")
@@ -401,8 +413,6 @@ def _check_sample(audit: Audit, beside: Audit, where: str, sample: Row, answer: 
     joined = target if isinstance(target, str) else separator.join(map(str, target))
     audit.compare_raw("review", where, "target", sample["target"], joined)
     main = str(result["metric"])
-    stated = sample["extracted"] if result["benchmark"] in OURS else sample["extracted_alt"]
-    is_choice = bool(options_of(sample)) and set(str(sample["target"])) <= set(LETTERS)
     if main in graded["value"]:
         value = (
             float(graded["value"][main]) if stated or not is_choice or result["benchmark"] in OURS else 0.0
