@@ -9,9 +9,11 @@ import pytest
 
 from bakeoff.foundation.terminal import cells
 from bakeoff.foundation.workspace import Workspace
+from bakeoff.matrix.loading import parse_matrix
 from bakeoff.report.analysis import analyse
 from bakeoff.runs import runs
 from bakeoff.runs.ending import WIDTH, board
+from bakeoff.runs.unreached import unreached
 from tests.synthetic_findings import synthetic_findings
 
 
@@ -64,3 +66,32 @@ def test_a_speed_that_is_not_given_says_why_and_a_clock_that_was_set_back_is_tol
     told = "\n".join(runs.summary(Workspace(tmp_path), "20260102-000000-ab"))
     assert "the clock is behind run 29990101-000000-ab, which `make report` takes for the newest" in told
     assert "python -m bakeoff.report --run 20260102-000000-ab" in told
+
+
+def ids_of(*parameters: str) -> list[str]:
+    return [
+        f"benchmarks/test_{name}.py::test_something[{each}]"
+        for each in parameters
+        for name in (
+            ("eval",) if each.endswith("exam") else ("judge",) if "-" in each else ("train", "export")
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reached", "expected"),
+    [
+        ((), ["a-b", "a"]),
+        (("a-b",), ["a-b · evaluate:exam", "a-b · replies", "a"]),
+        (("a-b", "a-b-tuned-exam", "a-b-tuned", "a"), []),
+        (("a-b", "a-b-tuned-exam", "a-b-tuned"), ["a"]),
+    ],
+)
+def test_what_a_run_never_came_to_is_named(reached: tuple[str, ...], expected: list[str]) -> None:
+    row = {"url": "http://127.0.0.1:9/v1", "served_model": "m"}
+    suite = {"benchmark": "ceval", "few_shot": 0}
+    matrix = parse_matrix({"models": {"a-b": row, "a": row}, "suites": {"exam": suite}})
+    selected = ids_of("a-b", "a-b-tuned-exam", "a-b-tuned", "a")
+    listed = list(unreached([*selected, "tests/test_own.py::test_it"], set(ids_of(*reached)), matrix))
+    assert [what for what, _ in listed] == expected
+    assert all("ended before its turn" in why for _, why in listed)

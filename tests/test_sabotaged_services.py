@@ -863,6 +863,41 @@ def test_replies_that_were_changed_on_disk_are_asked_for_again_and_told(exam: Pa
     assert any("replies on disk were not the ones" in words for words in result["alarms"])
 
 
+def changed_alike(folder: Path) -> None:
+    """Change three replies both where they were given and where they were graded."""
+    for path in (next(folder.glob("predictions/*/*.jsonl")), folder / "samples.jsonl"):
+        text = path.read_text(encoding="utf-8")
+        assert text.count("答案：B") >= 3
+        path.write_text(text.replace("答案：B", "答案：A", 3), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "asked", "words"),
+    [
+        (lambda folder: None, 0, ""),
+        (changed_alike, 3, "replies on disk were not the ones"),
+        (lambda folder: (folder / "alone.json").unlink(), 12, ""),
+        (lambda folder: (folder / "alone.json").write_text('{"why": ""}'), 12, ""),
+        (lambda folder: (folder / "seal.json").unlink(), 12, ""),
+        (lambda folder: (folder / "seal.json").write_text("{"), 12, ""),
+    ],
+    ids=["nothing", "replies", "no second look", "another second look", "no seal", "a torn seal"],
+)
+def test_what_a_verdict_stands_on_is_sealed_and_sought_again_where_it_is_not_there(
+    exam: Path, change: Callable[[Path], None], asked: int, words: str
+) -> None:
+    with serving(lambda _, prompt: "答案：B") as (url, seen):
+        before = evaluated(url, exam)
+        change(Path(before["folder"]))
+        count = len(seen)
+        result = evaluated(url, exam)
+        assert result["scores"][0]["value"] == before["scores"][0]["value"]
+        assert len(seen) - count >= asked
+        assert any(words in alarm for alarm in result["alarms"]) if words else result["asked_now"] == 0
+        if not asked:
+            assert len(seen) == count
+
+
 class Cached:
     """Gives whatever has the same *key* the reply that was given first, unless *model* was asked with a new one."""
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,12 @@ from bakeoff.store.facts import Facts
 from bakeoff.store.identity import differences
 from bakeoff.store.stage import Stage
 from bakeoff.store.stages import Done, Record, Stages, Timeline
+
+
+def of_an_older_version(path: Path, record: dict[str, Any]) -> None:
+    """Write the *record* in *path* as a version did that kept no seal."""
+    path.write_text(json.dumps(record), encoding="utf-8")
+    (path.parent / "seal.json").unlink(missing_ok=True)
 
 
 class Bench:
@@ -157,7 +164,46 @@ def test_a_record_that_knows_no_list_of_shards_is_reused(tmp_path: Path) -> None
     path = output.with_name("record.json")
     record = json.loads(path.read_text(encoding="utf-8"))
     assert record["made"].pop(SHARDS)
-    path.write_text(json.dumps(record), encoding="utf-8")
+    of_an_older_version(path, record)
+    assert Folder(tmp_path).ensure({"a": 1}).outcome == "reused"
+
+
+def edited(**changes: object) -> Callable[[Path], None]:
+    """Return what edits the record beside an output; None takes a key away."""
+
+    def edit(output: Path) -> None:
+        path = output.with_name("record.json")
+        record = {**json.loads(path.read_text(encoding="utf-8")), **changes}
+        path.write_text(json.dumps({key: value for key, value in record.items() if value is not None}))
+
+    return edit
+
+
+def swap(output: Path) -> None:
+    (output / "model.safetensors").write_text("another row's")
+
+
+@pytest.mark.parametrize(
+    ("edits", "words"),
+    [
+        ([edited(seconds=0.1)], "its record is not what it wrote"),
+        ([edited(facts={"train_s": 0.1})], "its record is not what it wrote"),
+        ([swap, edited(made=None)], "its record is not what it wrote"),
+        ([swap, edited(made={})], "its record is not what it wrote"),
+        ([swap, lambda output: output.with_name("record.json").unlink()], "model.safetensors is another one"),
+        ([swap, lambda output: output.with_name("record.json").write_text("")], "model.safetensors is"),
+    ],
+)
+def test_neither_record_nor_output_can_be_edited_alone(
+    tmp_path: Path, edits: list[Callable[[Path], None]], words: str
+) -> None:
+    output = Path(Folder(tmp_path).ensure({"a": 1}).output)
+    for edit in edits:
+        edit(output)
+    again = Folder(tmp_path).ensure({"a": 1})
+    assert words in again.why
+    assert (again.outcome, again.seconds == 0.1) == ("ran", False)
+    assert (output / "model.safetensors").read_text() == "made model.safetensors"
     assert Folder(tmp_path).ensure({"a": 1}).outcome == "reused"
 
 
@@ -193,7 +239,7 @@ def test_a_record_of_before_digests_were_kept_is_reused_and_keeps_one_from_then_
     path = output.with_name("record.json")
     kept = json.loads(path.read_text())
     del kept["made"]
-    path.write_text(json.dumps(kept))
+    of_an_older_version(path, kept)
     assert Folder(tmp_path, may_run=False).ensure({"a": 1}).outcome == "reused"
     assert "made" not in json.loads(path.read_text())
     assert Folder(tmp_path).ensure({"a": 1}).outcome == "reused"
@@ -208,11 +254,8 @@ def test_a_record_of_another_version_is_read(tmp_path: Path) -> None:
     for absent in (*kept, None):
         if absent in ("identity", "output"):
             continue
-        path.write_text(
-            json.dumps(
-                {key: value for key, value in kept.items() if key != absent} | {"card": [1], "x": None}
-            )
-        )
+        record = {key: value for key, value in kept.items() if key != absent} | {"card": [1], "x": None}
+        of_an_older_version(path, record)
         assert Bench(tmp_path).ensure({"a": 1}).outcome == "reused", absent
 
 
@@ -226,7 +269,7 @@ def test_a_record_that_does_not_say_what_it_is_of_is_none(tmp_path: Path, odd: d
 @pytest.mark.parametrize("name", ["seconds", "facts", "made", "why", "peak_memory_gib"])
 def test_a_value_of_another_type_in_a_record_is_not_believed(tmp_path: Path, name: str) -> None:
     path = Path(Bench(tmp_path).ensure({"a": 1}).output).with_name("record.json")
-    path.write_text(json.dumps({**json.loads(path.read_text()), name: ["odd"]}))
+    of_an_older_version(path, {**json.loads(path.read_text()), name: ["odd"]})
     record = Bench(tmp_path).ensure({"a": 1})
     assert (record.outcome, getattr(record, name) == ["odd"]) == ("reused", False)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import filecmp
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -25,7 +27,11 @@ def replies(deployment: Deployment) -> Record:
         counts = Counter(answer.status for answer in answers)
         return Done("", None, {"cases": len(answers)} | {str(status): n for status, n in counts.items() if n})
 
-    return chain.bench.stages.ensure(stages.replies(chain, variant), work)
+    record = chain.bench.stages.ensure(stages.replies(chain, variant), work)
+    if chain.bench.stages.may_run and not filecmp.cmp(record.output, shared, shallow=False):
+        with contextlib.suppress(OSError):  # a store that can only be read is reused all the same
+            shutil.copyfile(record.output, shared)  # what is judged is what the model said
+    return record
 
 
 def _gathered(deployment: Deployment, service: Service, output: Path) -> list[Reply]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from bakeoff.endpoint.address import key_of, spared_by_proxies
-from bakeoff.evalscope import choosing
+from bakeoff.evalscope import choosing, sealing
 from bakeoff.evalscope.caches import ask_changed, why_shared
 from bakeoff.evalscope.catalogue import check_suite
 from bakeoff.evalscope.choosing import ask_letters
@@ -52,6 +52,12 @@ NO_REPORT = Template(
     "EvalScope made no report: {error}",
     zh="EvalScope 未能生成自己的报告：{error}",
     en="EvalScope could not write its own report: {error}",
+)
+
+NOT_SEALED = Template(
+    "evalscope.worker.not_sealed",
+    "{suite}: the replies on disk, or what was seen of the service, are not what was graded, and nobody is to be asked",
+    zh="{suite}：磁盘上的回复或对服务的检查结果与评分时不一致，且没有可询问的服务",
 )
 
 
@@ -143,8 +149,13 @@ def _loaded(plan: EvaluationPlan, api: AskingAPI, results: dict[str, SuiteResult
             loaded.append(load(suite, plan, api, work_dir))
         except Exception as error:
             results[suite["name"]] = {"error": _in_words(error)}
+    if not plan["service_url"]:
+        for ready in loaded:
+            if not sealing.is_whole(ready, _name_of(plan)):
+                raise ScoreError(NOT_SEALED(suite=ready.suite["name"]))
     for ready in loaded:
         drop_unusable(ready)
+        sealing.drop_others(ready)
     if not plan["service_url"]:
         for ready in loaded:
             if missing := len(ready.samples) - len(predictions_of(ready)):
@@ -264,10 +275,11 @@ def _settled(
             samples[number] = dataclasses.replace(samples[number], leaked=True)
             leaks_of[samples[number].sample_id] = leak
     new = len(samples) - concurrent.reused
-    alone = ask_alone(loaded, samples, api, plan, anew=new > 0)
+    anew = new > 0 or not sealing.still_seen(loaded)
+    alone = ask_alone(loaded, samples, api, plan, anew=anew)
     cached = why_shared(loaded, samples)
     if not alone and not cached:
-        cached = ask_changed(loaded, samples, api, plan, anew=new > 0)
+        cached = ask_changed(loaded, samples, api, plan, anew=anew)
     alarms = [*concurrent.alarms, *plan.get("cautions", ()), *alarms]
     if loaded.changed:
         alarms.append(CHANGED(count=loaded.changed))
@@ -279,7 +291,7 @@ def _settled(
     distrust(result, samples, joined((alone, prompts_cut(loaded), little, cached)))
     result |= {
         "noise": seen_noise(loaded),
-        "answers_as": plan.get("answered_by") or plan.get("answers_as") or "",
+        "answers_as": _name_of(plan),
         "answered_by": names,
         "reused": concurrent.reused,
         "asked_now": new,
@@ -292,8 +304,14 @@ def _settled(
     rows = [sample_row(sample, model="", variant="", suite=loaded.suite["name"]) for sample in samples]
     write_samples(rows, folder / "samples.jsonl")
     write_json(folder / "result.json", with_statements(result))
+    sealing.seal(loaded, samples, _name_of(plan))
     result["folder"] = str(folder)
     return result
+
+
+def _name_of(plan: EvaluationPlan) -> str:
+    """Who answers, where that is not just the name that is asked."""
+    return plan.get("answered_by") or plan.get("answers_as") or ""
 
 
 def _write_prompts(loaded: Loaded, path: Path) -> None:

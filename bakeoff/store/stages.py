@@ -25,11 +25,11 @@ from typing import Any, Literal
 
 from bakeoff.foundation.errors import BakeoffError, NotInStore, StoreError
 from bakeoff.foundation.files import append_line, look_again, write_json
-from bakeoff.foundation.provenance import INDEX, MADE, ContentHashes, digest
+from bakeoff.foundation.provenance import ContentHashes, digest
 from bakeoff.foundation.secrecy import redact, redacted
 from bakeoff.foundation.sentences import Statement, Template, of_error, restored, with_statements
 from bakeoff.foundation.workspace import Workspace
-from bakeoff.store import locks
+from bakeoff.store import locks, seals
 from bakeoff.store.facts import Facts
 from bakeoff.store.identity import differences, plain
 from bakeoff.store.stage import Identity, Stage
@@ -54,23 +54,6 @@ UNFINISHED = Template(
 )
 FOLDER_GONE = Template(
     "store.stages.folder_gone", "its folder was removed", zh="文件夹已被删除", en="Its folder was removed"
-)
-ALTERED = Template(
-    "store.stages.altered",
-    "its output is not what it made ({files})",
-    zh="产物在生成之后被改动（{files}）",
-    en="Its output was changed afterwards ({files})",
-)
-ALTERED_MORE = Template(
-    "store.stages.altered_more",
-    "its output is not what it made ({files} and {count} more)",
-    zh="产物在生成之后被改动（{files}，另有 {count} 个文件）",
-    en="Its output was changed afterwards ({files} and {count} more)",
-)
-FILE_GONE = Template("store.stages.file_gone", "{name} is gone", zh="{name} 不存在", en="{name} is missing")
-FILE_NEW = Template("store.stages.file_new", "{name} is new", zh="{name} 为新增")
-FILE_OTHER = Template(
-    "store.stages.file_other", "{name} is another one", zh="{name} 内容不同", en="{name} differs"
 )
 INTERRUPTED = Template(
     "store.stages.interrupted",
@@ -215,7 +198,7 @@ class Stages:
                 look_again(stage.folder.parent, stage.folder)
                 record = read_record(stage.record)
             why = self._why(record, identity, stage)
-            altered = self._why_altered(record, stage.output) if record and not why else ""
+            altered = "" if record and why else self._why_altered(record, stage)
             if altered:
                 why = RAN(why=altered)
             if record and not why and self.may_run and (more := stage.why_again(stage.output)):
@@ -227,9 +210,12 @@ class Stages:
                 return self._tell(record)
             if not self.may_run:
                 raise NotInStore(NOT_IN_STORE(model=stage.row, stage=stage.name, why=why))
-            stage.record.unlink(missing_ok=True)
             if altered:  # the work must not go on from what somebody else put there
                 _remove(stage.output)
+            elif record and record.made is not None:
+                self._remove_unmade(record.made, stage.output)
+            stage.record.unlink(missing_ok=True)
+            (stage.folder / seals.NAME).unlink(missing_ok=True)
             return self._tell(self._run(stage, identity, why, work))
 
     def _run(
@@ -264,44 +250,43 @@ class Stages:
         record.command, record.peak_memory_gib = done.command, done.peak_memory_gib
         record.facts = done.facts
         record.seconds = round(_own_s(began) if done.seconds is None else done.seconds, 2)
-        record.made = self._contents(stage.output)
+        record.made = seals.contents(self._hashes, stage.output)
         if why := self.superseded():
             raise StoreError(f"{stage.row}: {stage.name}: {why}")
         try:
             write_json(stage.record, redacted(with_statements(asdict(record))))
+            seals.seal(stage.record)
         except OSError as error:
             raise _of_the_system(record, error) from None
         return record
 
-    def _contents(self, output: Path) -> dict[str, str]:
-        """The digests of the files of *output* that decide what it is."""
-        return self._hashes.each(output, (*MADE, f"*{INDEX}"))
+    def _why_altered(self, record: Record | None, stage: Stage[Facts]) -> str:
+        """Return in words what somebody changed since *stage* was done.
 
-    def _why_altered(self, record: Record, output: Path) -> str:
-        """Return in words which files of *output* the stage did not make."""
-        if record.made is None:
-            return ""
-        before, now_there = record.made, self._contents(output)
-        if not any(name.endswith(INDEX) for name in before):
-            now_there = {name: value for name, value in now_there.items() if not name.endswith(INDEX)}
-        words = [
-            (FILE_GONE if name not in now_there else FILE_NEW if name not in before else FILE_OTHER)(
-                name=name
-            )
-            for name in sorted({*before, *now_there})
-            if before.get(name) != now_there.get(name)
-        ]
-        if len(words) > 3:
-            return ALTERED_MORE(files=words[:3], count=len(words) - 3)
-        return ALTERED(files=words) if words else ""
+        Of a record that was removed, its seal tells what was made.
+        """
+        if record and (edited := seals.why_edited(stage.record)):
+            return edited
+        seal = seals.seal_of(stage.folder)
+        made = record.made if record else seal.made if seal and stage.output.exists() else None
+        return "" if made is None else seals.why_altered(made, seals.contents(self._hashes, stage.output))
+
+    def _remove_unmade(self, made: Mapping[str, str], output: Path) -> None:
+        """Remove what the stage did not make, before its work goes on."""
+        if output.is_dir():
+            for name in seals.changed(made, seals.contents(self._hashes, output)):
+                (output / name).unlink(missing_ok=True)
 
     def _adopt(self, record: Record, path: Path) -> None:
-        """Add the digests that an old *record* lacks."""
-        if record.made is None and self.may_run:
-            record.made = self._contents(Path(record.output))
-            with contextlib.suppress(OSError):  # a store that can only be read is reused all the same
+        """Add the digests and the seal that an old *record* lacks."""
+        if not self.may_run or (record.made is not None and path.with_name(seals.NAME).exists()):
+            return
+        with contextlib.suppress(OSError):  # a store that can only be read is reused all the same
+            if record.made is None:
+                record.made = seals.contents(self._hashes, Path(record.output))
                 content = json.loads(path.read_text(encoding="utf-8"))
                 write_json(path, {**content, "made": record.made})
+            seals.seal(path)
 
     def _tell_failed(self, record: Record, began: float, why: str) -> None:
         record.outcome = "failed"
@@ -317,7 +302,7 @@ class Stages:
             and not differences(record.identity, plain(stage.identity()))
             and not stage.why_broken(stage.output)
             and not stage.why_again(stage.output)
-            and not self._why_altered(record, stage.output)
+            and not self._why_altered(record, stage)
         )
 
     def newest(self, stage: Stage[Facts]) -> Record | None:
