@@ -211,8 +211,7 @@ class ClauseReader(MentionReader):
 
     def _asked_again(self, lead: str) -> str:
         """Return the end of *lead* that stands in the question."""
-        lead = lead.rstrip(" *_`")
-        ends = (lead[start:] for start in range(len(lead)))
+        ends = (lead.rstrip(" *_`")[start:] for start in range(len(lead)))
         return next((end for end in ends if end in self.stem.text), "")
 
     def _weighed(self, mentions: list[Mention]) -> str:
@@ -251,10 +250,9 @@ class ClauseReader(MentionReader):
         if heard.fair & heard.poor or (not heard.poor and (heard.plain or _TURNS.search(self.text))):
             return ""
         if heard.unclear - heard.poor:
-            sole = (
-                len(heard.outright) == 1 and heard.outright == heard.fair and not heard.fair & heard.unclear
-            )
-            return self.letters(Labels(tuple(heard.outright), 0, 0)) if sole and not self.multiple else ""
+            sole = len(heard.outright) == 1 and heard.outright == heard.fair and not self.multiple
+            sole = sole and not heard.fair & heard.unclear
+            return self.letters(Labels(tuple(heard.outright), 0, 0)) if sole else ""
         return self._left(heard)
 
     def _speaks_itself(self, mention: Mention, lead: str, clause: str) -> bool:
@@ -263,9 +261,8 @@ class ClauseReader(MentionReader):
 
     def _is_outright(self, mention: Mention, lead: str, clause: str) -> bool:
         """Whether a clause puts its option above all others."""
-        if _OUTRIGHT.search(clause) and not _ILL.search(clause):
-            return True
-        if _SUMS_UP.search(lead) and not is_doubtful(lead) and not _ILL.search(clause):
+        sums_up = _SUMS_UP.search(lead) and not is_doubtful(lead)
+        if (sums_up or _OUTRIGHT.search(clause)) and not _ILL.search(clause):
             return True
         return self._answers_question(lead, self._after(mention))
 

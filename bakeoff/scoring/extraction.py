@@ -40,7 +40,7 @@ from bakeoff.scoring.statements import EXPLANATION, MENTION
 from bakeoff.scoring.tallies import contradicts
 from bakeoff.scoring.turns import own_turn, thought_again, withdrawn_at
 
-RULES = 5
+RULES = 6
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
 
 
