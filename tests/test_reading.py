@@ -827,3 +827,88 @@ def test_what_is_struck_out_or_found_fault_with_is_no_answer(
     said: str, options: list[str], letter: str
 ) -> None:
     assert extract_choice(said, options) == letter
+
+
+GREETS = ("Thank him", "Correct him", "Laugh at him", "Walk away")
+LISTED = ("遗传", "家庭环境", "学校教育", "同伴")
+
+
+@pytest.mark.parametrize(
+    ("options", "multiple", "letters", "replies"),
+    [
+        # best and most praise an option, unless they only say how something is done to it
+        (
+            GREETS,
+            False,
+            "C",
+            ("The scene is best described by option C.", "The gap is best filled by (C).", "C is best."),
+        ),
+        (
+            GREETS,
+            False,
+            "",
+            (
+                "Option A is best avoided.",
+                "A is best seen as a distractor.",
+                "A is most likely wrong.",
+                "B is best left to experts.",
+                "The choice of A is best explained by option B.",
+                "A is better than nothing.",
+                "A的说法最好由C来纠正。",
+                "选A的原因最好用B来解释。",
+                "对A的偏好最能用B来解释。",
+            ),
+        ),
+        # a clause that concludes outweighs remarks, and the end of a reply may set its letter apart
+        (
+            GREETS,
+            False,
+            "A",
+            ("B would sound arrogant, so A is preferable.", "This leaves the one that comforts him: A."),
+        ),
+        (
+            GREETS,
+            False,
+            "",
+            (
+                "The answer of the majority — B.",
+                "The usual trap here — B.",
+                "最差的做法——C",
+                "Anna's answer: B",
+            ),
+        ),
+        # taken back later, put forward by others, or only considered
+        (
+            FOUR,
+            False,
+            "",
+            ("答案是C。等一下，C不对。", "大部分字典归为面质，也就是C。", "接着考虑C，同样的问题。"),
+        ),
+        (FOUR, True, "", ("ABC。噢，C说的是别的，把C拿掉。", "ABC，去掉C")),
+        # lists below a head, glossed before their letters, named all at once, or added to by choosing
+        (
+            LISTED,
+            True,
+            "BC",
+            (
+                "正确的有：\n- B. 家庭环境\n- C. 学校教育",
+                "包括：家里的环境（B）、学校的教育（C）。",
+            ),
+        ),
+        (
+            LISTED,
+            True,
+            "",
+            ("先看以下两项：\n- B. 家庭环境\n- C. 学校教育", "这里缺的是：\n- B. 家庭环境\n- C. 学校教育"),
+        ),
+        (LISTED, True, "BCD", ("A is not; B, C, D are.", "选B、C，D也选。")),
+        (LISTED, True, "ABCD", ("All four options (A, B, C, D) are right.", "题中的所有选项都正确。")),
+        (("A类人格障碍", "B类人格障碍", "C类人格障碍"), False, "B", ("答案：B类", "选B类", "B类")),
+        (("α波", "β波", "θ波", "δ波"), False, "C", ("θ", "答案：θ")),
+    ],
+)
+def test_what_a_clause_says_of_an_option(
+    options: tuple[str, ...], multiple: bool, letters: str, replies: tuple[str, ...]
+) -> None:
+    for reply in replies:
+        assert extract_choice(reply, options, multiple=multiple) == letters, reply

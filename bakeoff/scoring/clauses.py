@@ -9,11 +9,11 @@ not understood.
 from __future__ import annotations
 
 import itertools
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from os.path import commonpath
 
 from bakeoff.scoring.beginnings import beginning_with
 from bakeoff.scoring.cues import CHOSEN, MARKED
@@ -162,7 +162,12 @@ class ClauseReader(MentionReader):
         stated: list[Labels] = self._filled()
         for cue in itertools.islice(_ECHO.finditer(self.text), 2 * MOST_CUES):
             lead = BREAK.split(self.text[max(0, cue.start() - 80) : cue.start()])[-1]
-            if not self._repeats(lead) or MENTION.search(lead) or any(w in lead for w in self.words.values()):
+            asked = lead + cue[0]
+            if (
+                not (self._repeats(lead) or (lead.endswith("不") and self._repeats(asked)))
+                or MENTION.search(lead)
+                or any(w in lead for w in self.words.values())
+            ):
                 continue
             labels = self.label_list(cue.end(), small=False)
             if labels and not self.denied(labels) and self.text[labels.end : labels.end + 1] != "?":
@@ -181,7 +186,7 @@ class ClauseReader(MentionReader):
         for place in sorted(places):
             lead = re.split(r"[。!?\n]", self.text[max(0, place - _NEAR) : place])[-1]
             lead = re.sub(r"[\W_]", "", lead)
-            filling = lead[-len(os.path.commonprefix([lead[::-1], asked[::-1]])) :]
+            filling = lead[-len(commonpath([lead[::-1], asked[::-1]])) :]
             fills = len(filling) > 5 and asked.endswith(filling) and is_own(lead.removesuffix(filling))
             labels = self.label_list(place, small=False) if fills else None
             if labels and not self.denied(labels):
@@ -190,6 +195,8 @@ class ClauseReader(MentionReader):
 
     def _repeats(self, lead: str) -> bool:
         """Whether *lead* asks again what the question asks, no more."""
+        if self.asks_exception and len(lead) > 2 and lead.strip(" *_`") in self.stem.text:
+            return True  # 不包括, as was asked
         left = self.stem.without(lead)
         if len(lead) - len(left) < 3 or lead.endswith("不") or is_of_others(left):
             return False
@@ -204,8 +211,7 @@ class ClauseReader(MentionReader):
 
     def _asked_again(self, lead: str) -> str:
         """Return the end of *lead* that stands in the question."""
-        lead = lead.rstrip(" *_`")
-        ends = (lead[start:] for start in range(len(lead)))
+        ends = (lead.rstrip(" *_`")[start:] for start in range(len(lead)))
         return next((end for end in ends if end in self.stem.text), "")
 
     def _weighed(self, mentions: list[Mention]) -> str:
@@ -244,10 +250,9 @@ class ClauseReader(MentionReader):
         if heard.fair & heard.poor or (not heard.poor and (heard.plain or _TURNS.search(self.text))):
             return ""
         if heard.unclear - heard.poor:
-            sole = (
-                len(heard.outright) == 1 and heard.outright == heard.fair and not heard.fair & heard.unclear
-            )
-            return self.letters(Labels(tuple(heard.outright), 0, 0)) if sole and not self.multiple else ""
+            sole = len(heard.outright) == 1 and heard.outright == heard.fair and not self.multiple
+            sole = sole and not heard.fair & heard.unclear
+            return self.letters(Labels(tuple(heard.outright), 0, 0)) if sole else ""
         return self._left(heard)
 
     def _speaks_itself(self, mention: Mention, lead: str, clause: str) -> bool:
@@ -256,9 +261,8 @@ class ClauseReader(MentionReader):
 
     def _is_outright(self, mention: Mention, lead: str, clause: str) -> bool:
         """Whether a clause puts its option above all others."""
-        if _OUTRIGHT.search(clause) and not _ILL.search(clause):
-            return True
-        if _SUMS_UP.search(lead) and not is_doubtful(lead) and not _ILL.search(clause):
+        sums_up = _SUMS_UP.search(lead) and not is_doubtful(lead)
+        if (sums_up or _OUTRIGHT.search(clause)) and not _ILL.search(clause):
             return True
         return self._answers_question(lead, self._after(mention))
 

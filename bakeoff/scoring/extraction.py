@@ -60,7 +60,8 @@ _INITIAL = re.compile(r"A *: *(?=[*_`(]*[A-J](?![A-Za-z0-9]))")
 _NO_DENIAL = re.compile(r"[✗✘❌×✖没]")
 _THROWS_OUT = re.compile(
     r"把\W*(?:选项)?\W*[A-J](?:选?项)?\W*(?:给|都)?(?:[拿去划删剔排扔移撤](?:掉|去|除|出|了|走)|不要)"
-    r"|(?<![不能])(?:(?:去|划|删|剔|扔|拿)(?:掉|去|除)|\b(?:drop|remove|strike|discard|take out|leave out))了?\W*(?:选项|option)?\W*[A-J](?![A-Za-z0-9])",
+    r"|(?<![不能])(?:(?:去|划|删|剔|扔|拿)(?:掉|去|除)|\b(?:drop|remove|strike|discard|take out|leave out))"
+    r"了?\W*(?:选项|option)?\W*[A-J](?![A-Za-z0-9])",
     re.IGNORECASE,
 )
 """What takes a label out of the list that the reply gave."""
@@ -236,7 +237,7 @@ class _ReplyReader(ClauseReader):
             return self.letters(labels) if self.complete(labels) else ""
         if judged is not None:
             return judged or self.parted()
-        letters = self.listed() or self.by_words()
+        letters = self.listed() or self.by_words() or self.closing()
         stated = {LETTERS.index(letter) for letter in letters}
         whole = letters if not self.multiple or self.covers(stated, 0) else ""
         return whole or self.parted()

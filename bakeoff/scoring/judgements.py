@@ -106,7 +106,7 @@ _UNDECIDED = (
 UNSURE = beginning_with(
     r"\s!,;?ABCDEFGHIJaimnoprtu、。不也但其剩取另只可因我或至视还",
     rf"只(?:检查|看|分析|核对|读|考虑)了?|\bonly (?:checked|looked|considered|read|reviewed)\b|(?:我|其[他余它]|剩下的?|另外|至于|\bothers?\b|\brest\b|(?<![A-Za-z])[A-J](?:选?项)?)[^,。;\n]{{0,8}}?{_UNDECIDED}"
-    r"|(?:^|[,。;?!\n])\s*(?:但|但是)?不(?:太)?确定|\bnot (?:sure|certain)\b|\b(?:unsure|uncertain)\b|\b(?:it|they|that|others?|rest) (?:all )?depends?\b|(?:取决于|视)[^,。;\n]{0,8}(?:情况|情境)|(?:^|[,。;\n])[^,。;\n]{0,4}因人而异"
+    r"|(?:^|[,。;?!\n])\s*(?:但|但是)?不(?:太)?确定|\bnot (?:sure|certain)\b|\b(?:unsure|uncertain)\b|\b(?:it|they|that|others?|rest) (?:all )?depends?\b|(?:取决于|视)[^,。;\n]{0,8}(?:情况|情境)|^因人而异|[,。;\n][^,。;\n]{0,4}因人而异"
     r"|(?:可能|也许|或许|\bpossibly\b|\bmaybe\b|\bmay be\b|\bmight be\b)[^,。;\n]{0,8}(?:也|还|too\b|as well)|(?:还|也)(?:可能|也许)|also (?:may|might)|(?:[,、]|\band)\s*(?:possibly|maybe|perhaps|也许|或许|可能)",
     re.IGNORECASE,
 )

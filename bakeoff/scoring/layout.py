@@ -54,6 +54,19 @@ _NEXT_TURN = re.compile(
 _SPACED_ITEM = re.compile(r"(?<![A-Za-z0-9])([A-J]) (?=选?项)")
 
 
+_IN_BRACKETS = re.compile(r"[(（](?:选项 ?|option )?[A-J][)）]")
+_GLOSSED_ITEM = r"[^\s、,，。;；:：()（）\n][^、,，。;；:：()（）\n]{1,40}[(（](?:选项 ?|option )?[A-J][)）]"
+_GLOSSED_ITEMS = re.compile(
+    rf"(?<=[:：括含])[ \t]*{_GLOSSED_ITEM}(?:(?:[、,，;；]|和|与|及|以及|,? and )[ ]?{_GLOSSED_ITEM})+(?=[。.;；!]|$)",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""A list whose items are told in other words than the options', each with its letter behind it."""
+
+
+def _without_glosses(items: re.Match[str]) -> str:
+    return "、".join(item[0][-2] for item in _IN_BRACKETS.finditer(items[0]))
+
+
 def laid_out(text: str) -> str:
     """Return *text* as a page would show it, up to a run-on turn of the user."""
     # each pattern is asked only where a sign stands that it cannot do without
@@ -73,6 +86,7 @@ def laid_out(text: str) -> str:
         )
         text = _TAG.sub("", _LINE_TAG.sub("\n", text))
     text = (_LATEX_WORD.sub(r" \1 ", text) if "\\" in text else text).strip()
+    text = _GLOSSED_ITEMS.sub(_without_glosses, text) if _IN_BRACKETS.search(text) else text
     text = _SPACED_ITEM.sub(r"\1", text) if "项" in text else text
     text = _COLUMNS.sub(_by_row, text) if "|" in text else text
     if any(sign in text for sign in _SIGNS) and len(_SIGN_FIRST.findall(text)) > 1:

@@ -19,7 +19,14 @@ _REST = beginning_with(
     re.IGNORECASE,
 )
 _FIRST = re.compile(r"(?P<side>前|后)(?:面)?(?P<count>[两二三四五])(?:个|项|条|者|种|点|样)(?:选项)?")
-_ENGLISH_COUNT = {"two": 2, "three": 3, "four": 4}
+_EVERY = beginning_with(
+    "a以上这所全三四五六",
+    r"(?:以上|上述|这)?(?:(?P<zh>[三四五六])个?|(?:所有|全部)的?)(?:选项|说法|选?项)(?=(?:都|均|皆|全))"
+    r"|\ball (?:the |of the )?(?P<en>three|four|five|six)? ?(?:options|statements|choices|answers)\b(?: ?\([A-J](?:, ?[A-J])*,?(?: and [A-J])?\))?",
+    re.IGNORECASE,
+)
+"""What names all options at once."""
+_ENGLISH_COUNT = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
 _LETTER = beginning_with(
     "ABCDEFGHIJo选",
     r"(?<![A-Za-z0-9])(?:选项 ?|option )?([A-J]{1,10})(?![A-Za-z0-9'’]| ?[-+*/^=] ?\d)(?:选?项)?[*_`)\]】」』”\"']*",
@@ -111,11 +118,19 @@ class MentionReader(SentenceReader):
     def _by_place(self) -> Iterator[Mention]:
         for rest in _REST.finditer(self.text):
             yield Mention(rest.start(), rest.end(), self._counted(rest), rest=True)
+        for every in _EVERY.finditer(self.text):
+            if self._counted_all(every["zh"] or every["en"] or ""):
+                yield Mention(every.start(), every.end(), tuple(range(self.count)))
         for few in _FIRST.finditer(self.text):
             count = 2 if few["count"] == "两" else _COUNT.index(few["count"])
             places = range(count) if few["side"] == "前" else range(self.count - count, self.count)
             if 0 < count < self.count:
                 yield Mention(few.start(), few.end(), tuple(places))
+
+    def _counted_all(self, count: str) -> bool:
+        """Whether *count* is that of all options, as far as it is any."""
+        number = _COUNT.index(count) if count in _COUNT else _ENGLISH_COUNT.get(count.lower(), 0)
+        return not number or number == self.count
 
     @staticmethod
     def _counted(rest: re.Match[str]) -> tuple[int, ...]:

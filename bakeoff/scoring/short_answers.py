@@ -10,7 +10,9 @@ from bakeoff.scoring.cues import CHOSEN
 from bakeoff.scoring.judgements import DOUBT, SAFE, is_approved, is_rejected
 from bakeoff.scoring.labels import LETTERS, MOST_CUES, Labels
 from bakeoff.scoring.option_words import REFUSED, WordReader
+from bakeoff.scoring.speakers import is_ascribed, is_of_others
 from bakeoff.scoring.statements import MENTION
+from bakeoff.scoring.verdicts import speaks_against
 
 _CORRECTION = beginning_with(
     "acimnsw不修写哦啊嗯噢回应换改更笔等纠说退错",
@@ -72,6 +74,16 @@ _LATIN_CONNECTS = frozenset(
         "certainly",
     ]
 )
+_CLOSING = re.compile(
+    r"(?P<said>[^\n]{6,})(?:(?P<dash>—|–| - )| ?:) ?[*_(\[`]*(?:选项 ?|option )?(?P<label>[A-J])[)\]*_`]*[.。!]?[*_`]*$",
+    re.IGNORECASE,
+)
+_SPOILS = re.compile(
+    r"[差坏糟忌劣害险错陷次]|干扰|迷惑|相反|常见|多数|大部分|\b(?:worst|least|traps?|distract\w*|tempt\w*|bad|poor|harm\w*|runner|common|popular"
+    r"|typical|opposite|majority|second|next|un\w+|in(?:app|corr|eff)\w+)\b",
+    re.IGNORECASE,
+)
+"""What names another place than the first, or finds fault."""
 _DELIBERATES = re.compile(
     r"(?:考虑|看看?|分析|\b(?:consider(?:ed|ing)?|look\w* at|start\w* with))\W*(?:选项)?\W*$", re.IGNORECASE
 )
@@ -140,6 +152,25 @@ class ShortAnswerReader(WordReader):
                 return None
             seen[tuple(sorted(labels.indices))] = labels
         return next(iter(seen.values())) if len(seen) == 1 else None
+
+    def closing(self) -> str:
+        """Return the letter that a dash or colon sets apart at the very end."""
+        end = _CLOSING.search(self.text[-400:])
+        if end is None or self.asks_exception:
+            return ""
+        sentence = re.split(r"[。!?\n]|\. ", end["said"])[-1]
+        if not end["dash"] and len(re.findall(r"[a-z]+|[\u4e00-\u9fff]", sentence)) < 5:
+            return ""  # a head, such as that of another's answer
+        if (
+            MENTION.search(sentence)
+            or _SPOILS.search(sentence)
+            or DOUBT.search(sentence)
+            or speaks_against(sentence)
+            or is_of_others(sentence)
+        ):
+            return ""
+        index = LETTERS.index(end["label"])
+        return LETTERS[index] if index < self.count and not is_ascribed(sentence) else ""
 
     def left_over(self) -> Labels | None:
         """Return the option of a short reply that is not denied, if it is alone.

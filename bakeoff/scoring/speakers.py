@@ -40,8 +40,8 @@ _CIRCUMSTANCE = re.compile(
     re.IGNORECASE,
 )
 _OTHERS = beginning_with(
-    "bcghkstuy专书大多许字词他你出初别前同她学您教旧有某用网老考课资题",
-    r"教材|课本|题库|网上?|网络|别人|他人|同事|同学|老师|专家|学生|考生|初学|出题|用户|[你您](?!的(?:问题|提问|题目))|他|她|书上|资料|旧|前人|有些|某|大部分|大多|多数|许多|[字词]典|\b(?:you|your|he|she|they|their|users?|students?|key|book|grade|score|beginners?|colleagues?)\b",
+    "bcghkmstuy专书大多许字词他你出初别前同她学您教旧有某用网老考课资题",
+    r"教材|课本|题库|网上?|网络|别人|他人|同事|同学|老师|专家|学生|考生|初学|出题|用户|[你您](?!的(?:问题|提问|题目))|他|她|书上|资料|旧|前人|有些|某|大部分|大多|多数|许多|[字词]典|\b(?:you|your|he|she|they|their|users?|students?|key|book|grade|score|beginners?|colleagues?|majority)\b",
     re.IGNORECASE,
 )
 _ASCRIBES = beginning_with(

@@ -52,7 +52,7 @@ EXPLANATION = beginning_with(
 LINE_START = r"[ \t*_`>•|+(\[【\"'“‘「『《-]*(?:\d{1,2}[.)、][ \t]*)?(?:\[[ xX✓]?\][ \t]*)?(?:选项[ ]?|options?[ ])?[*_(`\"'“‘「『]*"
 _SEVERAL = r"[*_`-]*[ ]?[A-J](?:(?:[、,] ?|[和与及]| and )[A-J])*[*_`)]*"
 _DESCRIBED = re.compile(
-    rf"(?:(?:(?<=[。!\n])|(?<=[。!\n] )|(?<=[。;!,\n]而))(?:{_SEVERAL}(?:选?项[*_`)]*(?=[\u4e00-\u9fff])|(?![ ]?[.、:)(,])(?=[^。;!,\n]{{0,10}}?(?:没有?|无|未|不|缺)))"
+    rf"(?:(?:(?<=[。!\n])|(?<=[。!\n] )|(?<=[。;!,\n]而))(?:{_SEVERAL}(?:选?项[*_`)]*(?=[\u4e00-\u9fff])|(?![*_`)]*[ ]?[.、:)(,])(?=[^。;!,\n]{{0,10}}?(?:没有?|无|未|不|缺)))"
     r"|[^。;!\n]{0,24}(?:未(?:提|涉|见)|没有?(?:提|涉|出现|体现)|不(?:包括|包含)))"
     rf"|(?:(?<=[。!,;\n])|(?<=[。!,;\n] )){_SEVERAL}(?:选?项)?(?=(?:则|均|都|分别)*(?:属于|体现|反映|描述|讲的|指的|表示|过于|缺乏|强调|忽视|侧重|与[^,。;]{{1,8}}无关|无关|无依据|超出))"
     rf"|(?:(?<=[.!\n])|(?<=[.!;\n] )|(?<=\n[-*•] )){_SEVERAL} (?!(?:and|or|both|as|too|also)\b)(?=[a-z]))"
@@ -74,6 +74,7 @@ _LISTED = re.compile(
     rf"{LINE_START}[A-Ja-j](?![A-Za-z0-9])[*_`)\]】]*(?!选?项?[*_`]*[\u4e00-\u9fff]| [a-z])|[\ue000-\ue009]|第"
 )
 _SAYS_AGAIN = re.compile(r"\W*(?:也就是|也即|亦即|即|换言之|that is|i\.e|namely)", re.IGNORECASE)
+_PERSON = re.compile(r"[他她]|\b(?:he|she|they|their)\b", re.IGNORECASE)
 _QUOTED = re.compile(r"[\"“「『][^\"“”「」『』\n]{1,20}[\"”」』]")
 _DENIED_TOGETHER = re.compile(
     r"[*_`]*(?P<by>[、,])[ ]?[A-J](?:(?:(?P=by)|[和与及])[ ]?[A-J])*(?:[和与及][ ]?[A-J])?(?:选?项)?(?:都|均|皆|全)"
@@ -217,7 +218,11 @@ class StatementReader(LabelReader):
         """Return what the clause says before *start*, options' words left out."""
         before = self.text[max(0, start - 40) : start]
         *earlier, clause = BREAK.split(before)
-        if earlier and is_of_others(earlier[-1]) and _SAYS_AGAIN.match(self.text, start - len(clause)):
+        if (
+            earlier
+            and is_of_others(_PERSON.sub("", earlier[-1]))
+            and _SAYS_AGAIN.match(self.text, start - len(clause))
+        ):
             clause = earlier[-1] + clause  # who says the first says the second
         clause = _QUOTED.sub("", clause)
         for words in self.prepared.longest_first:
@@ -356,7 +361,10 @@ class StatementReader(LabelReader):
 
     def described(self) -> list[tuple[int, int]]:
         """Return where the sentences stand that explain an option, no more."""
-        sentences = itertools.islice(_DESCRIBED.finditer(self.text), MOST_CUES)
+        text = self.text
+        for words in self.prepared.longest_first:
+            text = text.replace(words, "□" * len(words))  # 缺乏 in an option's own words describes nothing
+        sentences = itertools.islice(_DESCRIBED.finditer(text), MOST_CUES)
         return [
             sentence.span()
             for sentence in sentences

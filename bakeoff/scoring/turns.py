@@ -12,7 +12,7 @@ from bakeoff.scoring.beginnings import beginning_with
 from bakeoff.scoring.questions import Stem
 
 _ASKED = beginning_with(
-    r"\t\n #*>_epq下例原本此示第问题",
+    r"\t\n #*>_0123456789epq下例原本此示第问题",
     r"(?:^|\n)[ \t>*_#]*(?:\d+[ .、]*[\[(【](?=(?:单|多|不定项)选题?[\])】])|题目|问题|例题?|[本原此]?题|示例|第 ?\d+ ?题|下一题|question|problem|example|q(?=\d*[ \t]*[:.]))[ \t*_]*\d*[ \t*_]*[:.、][ \t*_]*(?P<first>[^\n]*)",
     re.IGNORECASE,
 )
