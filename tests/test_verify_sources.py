@@ -159,8 +159,7 @@ def test_digests_of_weights_lead_from_the_files_to_the_scores(house: House) -> N
     house.stages = copy.deepcopy(honest)
     for stage in house.stages[3:]:
         stage["variant"] = {"base": "tuned", "tuned": "base"}[stage["variant"]]
-    audit = house.found(check_weights)
-    assert audit.discrepancies or audit.notes
+    assert len(house.found(check_weights).discrepancies) == 2
     # a version that computes fingerprints otherwise is told, and no alarm
     house.stages, house.versions = honest, {"torch": "1"}
     audit = house.found(check_weights)

@@ -119,26 +119,40 @@ def _check_fingerprints(
 ) -> None:
     """Compute the fingerprint of each model anew from the digests of its weights.
 
-    Other versions, and other engines, may compute it otherwise: where none of an engine's is as computed, that is told.
+    Other versions, and other engines, may compute it otherwise: where none of an engine's is as computed, that is
+    told. One that is another model's is no matter of versions.
     """
     environments = evidence.run.get("provenance", {}).get("environments", {})
-    engines: dict[str, Audit] = defaultdict(Audit)
-    counts: dict[str, int] = defaultdict(int)
-    for stage in evidence.stages:
-        spec, of_row = specs.get(str(stage["model"])), made.get(str(stage["model"]))
-        if stage["stage"] != "deploy" or spec is None or of_row is None or spec.url or spec.weights:
-            continue
-        served = [of_row.base]
-        if stage["variant"] != "base":
-            served = [of_row.base, of_row.adapter] if spec.serving.way == "adapter" else [of_row.merged]
-        if not of_row.base or not all(served):
-            continue  # what a hub or somebody's folder holds is not known
-        place, engine = f"deploy {stage['model']} {stage['variant']} fingerprint", str(spec.serving.engine)
+
+    def computed(spec: ModelSpec, row: _Made, variant: str) -> str:
+        served = [row.base]
+        if variant != "base":
+            served = [row.base, row.adapter] if spec.serving.way == "adapter" else [row.merged]
+        if spec.url or spec.weights or not row.base or not all(served):
+            return ""  # what a hub or somebody's folder holds is not known
         versions = environments.get(spec.environment.serve, {}).get("versions", {})
-        stated, expected = stage["identity"].get("fingerprint"), fingerprint_of(spec, served, versions)
-        counts[engine] += engines[engine].compare(_RULE, place, stated, expected)
+        return fingerprint_of(spec, served, versions)
+
+    own = {name: spec for name, spec in specs.items() if name in made}
+    anybody = {
+        computed(spec, row, variant)
+        for spec in own.values()
+        for row in made.values()
+        for variant in ("base", "tuned")
+    }
+    engines: dict[str, Audit] = defaultdict(Audit)
+    sound: set[str] = set()
+    for stage in evidence.stages:
+        model, variant = str(stage["model"]), str(stage["variant"])
+        expected = computed(own[model], made[model], variant) if model in own else ""
+        if stage["stage"] != "deploy" or not expected:
+            continue
+        stated, engine = str(stage["identity"].get("fingerprint")), str(own[model].serving.engine)
+        engines[engine].compare(_RULE, f"deploy {model} {variant} fingerprint", stated, expected)
+        if stated in anybody:
+            sound.add(engine)
     for engine, part in engines.items():
-        if counts[engine]:
+        if engine in sound:
             audit.add(part)
         else:
             audit.note(words.OTHER_FINGERPRINTS(engine=engine))
