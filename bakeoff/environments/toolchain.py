@@ -16,10 +16,8 @@ from bakeoff.foundation.command import Command
 from bakeoff.foundation.errors import ToolError
 from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.schema import Environment
+from bakeoff.matrix.settings import TOOLS
 from bakeoff.tools import engines, swift
-
-TOOLS = ("ms-swift", "transformers", "peft", "torch", *engines.SERVERS)
-"""The packages whose versions decide what a stage makes."""
 
 
 @dataclass(frozen=True)

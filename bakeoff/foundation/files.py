@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gzip
 import json
 import os
 import secrets
 import threading
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from bakeoff.foundation.errors import Complaint, DataError
-from bakeoff.foundation.sentences import Template
+from bakeoff.foundation.sentences import Template, of_error
 
 UNREADABLE = Template("foundation.files.unreadable", "cannot be read ({error})", zh="无法读取（{error}）")
 GIVE_FILE = Template("foundation.files.give_file", "give a file in it", zh="请给出其中的文件")
@@ -32,6 +34,7 @@ NOT_UTF8_BUT_16 = Template(
     "not UTF-8 (it looks like UTF-16): byte {byte} at {at}",
     zh="不是 UTF-8 编码（看来是 UTF-16）：位置 {at} 的字节 {byte}",
 )
+_PACKED = b"\x1f\x8b"
 SAVE_AS_UTF8 = Template("foundation.files.save_as_utf8", "save it as UTF-8", zh="请存为 UTF-8 编码")
 
 
@@ -128,6 +131,25 @@ def read_text(path: Path) -> str:
         line = content.count(b"\n", 0, error.start) + 1
         what = (NOT_UTF8_BUT_16 if wide else NOT_UTF8)(byte=f"0x{content[error.start]:02x}", at=error.start)
         raise DataError(Complaint(f"{path}:{line}", what, SAVE_AS_UTF8())) from None
+
+
+def unpacked_text(path: Path, way_out: str = "") -> tuple[str, bytes]:
+    """Return the text of a file that gzip may have packed, and of a packed one its first byte.
+
+    Raises:
+        DataError: it is not UTF-8, or packed and torn; the message ends with *way_out*.
+    """
+    try:
+        with path.open("rb") as file:
+            if file.read(2) != _PACKED:
+                return read_text(path), b""
+        with gzip.open(path) as file:
+            content = file.read()
+        return content.decode("utf-8-sig"), content[:1]
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise DataError(Complaint(str(path), UNREADABLE(error=of_error(error)), way_out)) from None
 
 
 def numbered_lines(text: str) -> Iterator[tuple[int, str]]:

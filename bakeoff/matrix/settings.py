@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,6 +24,8 @@ BATCH_INVARIANT = ("vllm", "sglang")
 """Engines that can answer alike whatever else is in flight."""
 
 Engine = Literal["transformers", "lmdeploy", "vllm", "sglang"]
+TOOLS = ("ms-swift", "transformers", "peft", "torch", *get_args(Engine)[1:])
+"""The packages whose versions decide what a stage makes."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from typing import Any, Literal, TypeVar
 
 from bakeoff.foundation.characters import simplified
 from bakeoff.foundation.errors import DataError
-from bakeoff.foundation.files import numbered_lines
+from bakeoff.foundation.files import numbered_lines, unpacked_text
 from bakeoff.foundation.sentences import Template, joined
 from bakeoff.scoring.shingles import (
     SHINGLE,
@@ -36,7 +36,6 @@ from bakeoff.scoring.shingles import (
     tokens_and_labels,
     tokens_of,
 )
-from bakeoff.training_data.rows import file_text
 
 NO_ROWS = Template(
     "scoring.leakage.no_rows",
@@ -366,7 +365,7 @@ def _rows(path: Path) -> Iterator[object]:
         return
     if not path.exists():
         raise DataError(f"{path}: no such training file")
-    text, _ = file_text(path)
+    text, _ = unpacked_text(path)
     if path.suffix == ".txt":
         yield from (line for _, line in numbered_lines(text))
     elif path.suffix == ".csv":

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bakeoff.foundation.errors import Complaint, DataError
-from bakeoff.foundation.files import read_text
+from bakeoff.foundation.files import unpacked_text
 from bakeoff.foundation.sentences import of_error
 from bakeoff.foundation.texts import has_half_character
 from bakeoff.matrix.datasets import dataset_files
@@ -23,8 +21,6 @@ _READ = (".jsonl", ".json", ".csv", ".txt", ".parquet", ".arrow")
 _OTHER_SPLIT = re.compile(r"(^|[^a-z])(test|dev|valid|validation|val|eval)([^a-z]|$)")
 _BLANK = " \t\r\n"
 """What may stand between the values of JSON; a form feed may not."""
-_PACKED = b"\x1f\x8b"
-"""What a gzip file begins with, whatever its name."""
 
 
 def training_rows(path: Path) -> Iterator[Row]:
@@ -89,36 +85,13 @@ def file_rows(path: Path) -> Iterator[Row]:
     if kind in (".parquet", ".arrow"):
         yield from _columns(path)
         return
-    text, packed = file_text(path)
+    text, packed = unpacked_text(path, reasons.WRITE_JSONL())
     if kind == ".csv":
         yield from _table(path, text)
     elif kind == ".txt":
         yield from ({"text": line} for line in text.removesuffix("\n").split("\n") if text)
     else:
         yield from _json(path, text, packed or path.read_bytes()[:1])
-
-
-def file_text(path: Path) -> tuple[str, bytes]:
-    """Return the text of a file, and of a packed one its first byte.
-
-    Raises:
-        DataError: it is not UTF-8, or packed and torn.
-    """
-    try:
-        with path.open("rb") as file:
-            if file.read(2) != _PACKED:
-                return read_text(path), b""
-        with gzip.open(path) as file:
-            content = file.read()
-        return content.decode("utf-8-sig"), content[:1]
-    except (gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError) as error:
-        why = reasons.UNREADABLE(error=of_error(error))
-        raise DataError(Complaint(str(path), why, reasons.WRITE_JSONL())) from None
-    except OSError as error:
-        if not path.exists():
-            raise
-        why = reasons.UNREADABLE(error=of_error(error))
-        raise DataError(Complaint(str(path), why, reasons.WRITE_JSONL())) from None
 
 
 def _table(path: Path, text: str) -> Iterator[Row]:

@@ -13,10 +13,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
-from bakeoff.environments.toolchain import TOOLS
 from bakeoff.foundation.provenance import WEIGHTS, digest
 from bakeoff.matrix.loading import read_matrix
 from bakeoff.matrix.schema import ModelSpec
+from bakeoff.matrix.settings import TOOLS
 from bakeoff.verify import words
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.evidence import Evidence, Row, read_object
