@@ -229,7 +229,7 @@ def _why_not_said(message: dict[str, Any]) -> str:
 
 
 def named_cut(answer: Answer, limit: object) -> Answer:
-    """*answer*, whose finish is ``length`` where it has all the tokens of *limit*.
+    """*answer*, its finish ``length`` where it has *limit* tokens.
 
     Some services call such a reply whole. Of few tokens a whole reply may have just as many, and more tokens than bytes
     are no count of its text.
