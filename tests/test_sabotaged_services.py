@@ -136,6 +136,15 @@ def test_what_is_no_reply_is_an_error_in_words(body: bytes) -> None:
     assert len(str(told.value)) < 500
 
 
+@pytest.mark.parametrize(("text", "finish"), [("因为" * 40, "length"), ("好的。", "stop")])
+def test_a_reply_of_all_the_tokens_it_may_have_is_cut_whatever_the_service_says(
+    text: str, finish: str
+) -> None:
+    body = completion(text, usage={"prompt_tokens": 5, "completion_tokens": 40})
+    with serving(lambda *_: (200, {}, body)) as (url, _), http_session(url) as session:
+        assert ask(session, url, {"max_tokens": 40, "messages": [{"content": "x"}]}).finish == finish
+
+
 def test_a_redirect_is_followed_and_another_host_gets_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A_KEY", "  sk-secret-value \n")
     with serving(lambda *_: "好") as (there, seen):

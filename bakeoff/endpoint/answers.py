@@ -9,7 +9,7 @@ import codecs
 import contextlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bakeoff.foundation.error_texts import is_error_text
@@ -226,6 +226,24 @@ def _why_not_said(message: dict[str, Any]) -> str:
     if isinstance(calls, list | dict) and not message.get("content"):
         return f"a call of a tool came in place of a reply, and none was offered: {beginning_of(calls)}"
     return ""
+
+
+def named_cut(answer: Answer, limit: object) -> Answer:
+    """*answer*, its finish ``length`` where it has *limit* tokens.
+
+    Some services call such a reply whole. Of few tokens a whole reply may have just as many, and more tokens than bytes
+    are no count of its text.
+    """
+    usage = answer.raw.get("usage")
+    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    if not isinstance(limit, int) or tokens not in (limit, limit + 1) or limit < _FEW_TOKENS:
+        return answer
+    if limit > len(answer.text.encode("utf-8", "replace")):
+        return answer
+    return replace(answer, finish="length")
+
+
+_FEW_TOKENS = 32
 
 
 def why_no_reply(answer: Answer) -> str:

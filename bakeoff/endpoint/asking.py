@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import requests
 
 from bakeoff.endpoint.address import key_of, shown_url
-from bakeoff.endpoint.answers import REPLIES, Answer, BadAnswer, EndlessAnswer, read_answer
+from bakeoff.endpoint.answers import REPLIES, Answer, BadAnswer, EndlessAnswer, named_cut, read_answer
 from bakeoff.endpoint.transfer import BUSY, arriving, in_pieces, post, retry_after_s
 from bakeoff.foundation.errors import ServiceError
 from bakeoff.foundation.texts import why_untrusted, words_of
@@ -48,7 +48,8 @@ def ask(
                 deadline = time.monotonic() + timeout_s
                 body = b"".join(in_pieces(arriving(answer), deadline))
                 if answer.status_code in REPLIES:
-                    return read_answer(body, answer.headers.get("content-type", ""))
+                    reply = read_answer(body, answer.headers.get("content-type", ""))
+                    return named_cut(reply, payload.get("max_tokens"))
                 last = f"HTTP {answer.status_code}: {words_of(body, key)}"
                 again = answer.status_code == 429 or answer.status_code >= 500
                 if answer.status_code in BUSY:

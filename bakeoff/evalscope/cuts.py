@@ -31,6 +31,7 @@ _SMALL = 32
 """Tokens up to which whole replies may often have just as many as the limit."""
 _ENDS = frozenset(".!?。！？…．｡‼⁇~～)]}）】」』》〉”’\"'`*|$;；")
 _LAST_LABEL = re.compile(r"(?<![A-Za-z])[A-J](?:[、,，\s]*[A-J])*(?:选?项)?$")
+_OPTION = re.compile(r"\W*[A-J]\s*[).、:：．）]\s*\S.{0,24}")
 _FEWEST = 3
 
 
@@ -70,9 +71,11 @@ def _usage(prediction: Prediction) -> Mapping[str, object]:
 
 
 def ends_openly(text: str) -> bool:
-    """Whether *text* breaks off: no mark, bracket or letter of an option ends it."""
+    """Whether *text* breaks off: no mark, label or option ends it."""
     text = text.rstrip()
-    return not text or not (text[-1] in _ENDS or _LAST_LABEL.search(text[-12:]))
+    last = text[text.rfind("\n") + 1 :]
+    whole = text[-1:] in _ENDS or _LAST_LABEL.search(text[-12:]) or _OPTION.fullmatch(last)
+    return not text or not whole
 
 
 @dataclass(frozen=True)
@@ -84,10 +87,10 @@ class OwnLimit:
 
 
 def own_limit(predictions: Mapping[Key, Prediction], limit: object) -> OwnLimit:
-    """The replies that break off at one length, the longest of all below *limit*.
+    """The replies that break off at one length, below the *limit*.
 
-    At least three different texts, and most of those nearly as long: of whole replies, the longest have different
-    lengths, and end.
+    The longest of all; at least three different texts, and most of those nearly as long: of whole replies, the longest
+    have different lengths, and end.
     """
     replies: dict[Key, tuple[str, Prediction]] = {}
     for key, prediction in predictions.items():
@@ -115,7 +118,7 @@ def own_limit(predictions: Mapping[Key, Prediction], limit: object) -> OwnLimit:
 
 
 def _tokens(text: str, prediction: Prediction) -> int:
-    """The tokens of *text*; 0 where they are not counted, or with something else."""
+    """The tokens of *text*; 0 for none, or with something else counted in."""
     count = _usage(prediction).get("output_tokens")
     return count if isinstance(count, int) and count <= _bytes(text, prediction) else 0
 

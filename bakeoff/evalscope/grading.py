@@ -305,8 +305,8 @@ def _overlong(loaded: Loaded) -> list[str]:
     limit = _limit(loaded)
     if loaded.by_letters:
         return []
-    own = own_limit(predictions_of(loaded), limit).words
-    return [*([own] if own else []), *(_over(loaded, limit) if isinstance(limit, int) else [])]
+    words = own_limit(predictions_of(loaded), limit).words
+    return [*([words] if words else []), *(_over(loaded, limit) if isinstance(limit, int) else [])]
 
 
 def _over(loaded: Loaded, limit: int) -> list[str]:

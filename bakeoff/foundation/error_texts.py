@@ -11,6 +11,7 @@ import json
 import re
 
 from bakeoff.foundation.characters import simplified
+from bakeoff.foundation.machine_words import FAILURES, FUNCTION, MACHINES, UNMISTAKABLE
 
 RULES = 6
 """Version of these rules; raise it by hand with a change after which kept answers should be graded anew."""
@@ -123,47 +124,6 @@ _EN_BARE = re.compile(
     r")",
     re.IGNORECASE,
 )
-# The vocabulary of machines. A sentence of nothing else, a failure among it, is no person's: people who speak of
-# failures and overload name what failed or overloads them, and that word is none of these.
-_MACHINES = frozenset([
-    "server", "servers", "service", "services", "system", "engine", "backend", "model", "models",
-    "request", "requests", "network", "connection", "upstream", "gateway", "api", "account", "quota",
-    "traffic", "capacity", "deployment", "inference", "worker", "workers", "instance", "instances",
-    "queue", "key", "token", "tokens", "credential", "credentials", "authentication", "authorization",
-    "balance", "credit", "billing", "plan", "limit", "rate", "context", "length", "input", "prompt",
-    "memory", "cuda", "gpu", "endpoint", "database", "proxy", "nginx", "vllm", "openai", "anthropic",
-    "litellm", "http", "https", "status", "code", "error", "errors", "exception", "exceptions",
-    "apistatuserror", "concurrency", "process", "host", "address", "client", "response", "stream",
-    "timeout", "maintenance", "load", "demand", "permission", "fetch", "socket", "dns", "ssl",
-    "loading", "usage", "page", "filter", "generation", "administrator", "output", "channel", "trace", "subscription", "trial", "region", "group",
-])  # fmt: skip
-_UNMISTAKABLE = frozenset([
-    "server", "servers", "service", "services", "backend", "upstream", "gateway", "api", "network", "engine", "cuda", "gpu",
-    "endpoint", "database", "proxy", "nginx", "vllm", "openai", "http", "https", "apistatuserror", "connection", "permission", "request", "requests", "quota",
-])  # fmt: skip
-_FAILURES = frozenset([
-    "busy", "overloaded", "unavailable", "down", "failed", "fails", "fail", "failure", "failing",
-    "timeout", "timed", "timing", "crashed", "died", "dead", "exceeded", "exceeds", "exceed",
-    "insufficient", "suspended", "expired", "invalid", "denied", "refused", "closed", "reset",
-    "aborted", "unauthorized", "forbidden", "loading", "error", "errors", "exception", "maintenance",
-    "long", "many", "full", "low", "heavy", "high", "unreachable", "wrong", "bad", "limited",
-    "throttled", "restarting", "cannot", "not", "no", "unexpectedly", "unsupported", "missing",
-    "rejected", "blocked", "unable", "exhausted",
-])  # fmt: skip
-_FUNCTION = frozenset([
-    "access", "the", "a", "an", "this", "that", "our", "your", "we", "you", "i", "is", "are", "was", "were",
-    "has", "have", "been", "be", "it", "its", "of", "for", "to", "in", "on", "at", "from", "with", "by",
-    "and", "or", "but", "too", "currently", "temporarily", "still", "now", "please", "try", "again",
-    "later", "retry", "retrying", "wait", "come", "back", "few", "minutes", "moment", "moments",
-    "seconds", "shortly", "slow", "up", "top", "continue", "could", "can", "cannot", "reach", "connect",
-    "different", "contact", "support", "under", "undergoing", "experiencing", "out", "read", "while",
-    "processing", "available", "internal", "temporary", "maximum", "unexpected", "unknown", "sorry",
-    "check", "s", "re", "t", "than", "allocate", "tried", "gib", "mib", "gb", "mb", "after", "soon",
-    "refresh", "occurred", "reached", "get", "refused", "name", "found", "entity", "large", "content",
-    "unusually", "kindly", "bit", "hmm", "seems", "seem", "gone", "produced", "raised", "default",
-    "free", "time", "these", "those", "using", "used", "generate", "perform", "log", "login", "session",
-    "ended", "daily", "trouble", "connecting", "having", "due", "complete", "completed", "loaded", "right", "message", "cycle", "tomorrow", "upgrade", "per", "id",
-])  # fmt: skip
 _ZH_MACHINE = (
     r"服务器?|伺服器|系统|后端|后台|上游|模型|引擎|网络|网路|接口|网关|请求|访问|流量|推理|算力|资源|额度|余额|配额|并发数?|排队|队列|账[号户]|帐[号户]|连接|连线"
     r"|响应|生成|参数|鉴权|认证|密钥|权限|调用|次数|令牌|数据库|上下文|输入|长度|API|key|token|QPS|TPM|RPM|GPU|显存|内存|进程|节点|实例|人数|接口|登录状态|上游负载|免费次数|操作|数量|错误码|当前分组|用户|使用|messages|套餐|安全策略"
@@ -191,27 +151,27 @@ def _of_machines_alone(text: str) -> bool:
             and re.search(_ZH_FAILURE, text)
         )
     names = re.findall(r"[a-z]+", re.sub(r"[\w./-]*[\d_/][\w./-]*", " ", text.lower()))
-    kinds = [name in _MACHINES or name in _FAILURES or name in _FUNCTION for name in names]
+    kinds = [name in MACHINES or name in FAILURES or name in FUNCTION for name in names]
     return bool(
         2 <= len(names) <= 24  # Timeout alone may be an answer: time-out from reinforcement
         and all(kinds)
-        and any(name in _MACHINES for name in names)
-        and any(name in _FAILURES for name in names)
+        and any(name in MACHINES for name in names)
+        and any(name in FAILURES for name in names)
         # of two words alone, a psychologist may mean them: memory failure, context error
-        and (len(names) > 2 or any(name in _UNMISTAKABLE for name in names))
+        and (len(names) > 2 or any(name in UNMISTAKABLE for name in names))
     )
 
 
 def _share_of_machines(text: str) -> float:
     names = re.findall(r"[a-z]+", text.lower())
-    return sum(n in _MACHINES or n in _FAILURES or n in _FUNCTION for n in names) / max(1, len(names))
+    return sum(n in MACHINES or n in FAILURES or n in FUNCTION for n in names) / max(1, len(names))
 
 
 def _speaks_of_machines(text: str) -> bool:
     """Whether most of *text* is what machines say, no failure needed."""
     if text.isascii():
         names = set(re.findall(r"[a-z]+", text.lower()))
-        return bool(names & (_MACHINES | _FAILURES)) and _share_of_machines(text) >= 0.6
+        return bool(names & (MACHINES | FAILURES)) and _share_of_machines(text) >= 0.6
     return len(re.findall(_ZH_MACHINE, text, re.IGNORECASE)) + len(_ZH_STOPS.findall(text)) >= 2
 
 
@@ -249,8 +209,8 @@ def is_error_text(reply: str) -> bool:
 
 _STAND_IN = re.compile(
     r"\b(?:at random|random(?:ly)?|guess(?:ed|ing)?|default(?:ed|ing)?|fall(?:ing |en )?back|placeholder|cached|dummy|mock(?:ed)?"
-    r"|simulated|degraded|canned|stand-in|backup|best[- ]effort)\b"
-    r"|随机|隨機|随便|默认|預設|兜底|备用|備用|缓存|緩存|快取|降级|降級|占位|代答|代为作答|临时(?:答案|回复|作答)|模拟(?:答案|回复|作答)|应急|猜(?:测|一个|的)",
+    r"|simulated|degraded|canned|stand-in|backup|best[- ]effort|demo|offline)\b"
+    r"|随机|隨機|随便|默认|預設|兜底|备用|備用|缓存|緩存|快取|降级|降級|占位|代答|代为作答|临时(?:答案|回复|作答)|模拟(?:答案|回复|作答)|应急|演示|离线|猜(?:测|一个|的)",
     re.IGNORECASE,
 )
 _STAND_IN_TAG = re.compile(
@@ -314,7 +274,7 @@ _SOME_SERVERS = re.compile(
 
 def _names_servers(text: str) -> bool:
     if text.isascii():
-        return bool(_UNMISTAKABLE & set(re.findall(r"[a-z]+", text.lower()))) or bool(
+        return bool(UNMISTAKABLE & set(re.findall(r"[a-z]+", text.lower()))) or bool(
             re.search(r"\b[45]\d\d\b", text)
         )
     return bool(_SERVERS.search(text))
@@ -341,7 +301,7 @@ def _tells_failure_of_service(clause: str, *, loosely: bool) -> bool:
         )
     names = set(re.findall(r"[a-z]+", clause.lower()))
     return bool(
-        names & _MACHINES
+        names & MACHINES
         and re.search(rf"{_EN_STATE}|\bout of\b", clause, re.IGNORECASE)
         and _share_of_machines(clause) >= 0.7
     )

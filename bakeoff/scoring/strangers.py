@@ -1,5 +1,7 @@
 # ruff: noqa: E501  (a line of a pattern is an idea)
-"""Replies that speak of no question: rare errors of a service, each worded a little otherwise.
+"""Replies that speak of no question, as rare errors of a service do.
+
+Each of these may be worded a little otherwise.
 
 A model that fails to answer still speaks of what it was asked. An error speaks of its own things, in few words: a
 request's number, the time, a place in the queue.
@@ -69,8 +71,8 @@ def failures_of_many_words(samples: Sequence[Sample]) -> list[Sample]:
     Each may have words of its own: what they share is that they are short, speak of machines and of nothing that was
     asked. At least three questions got such a reply.
     """
-    found = [sample for sample in _strangers(samples) if _is_failure(sample)]
-    return found if _are_enough(found, len(samples)) else []
+    failures = [sample for sample in _strangers(samples) if _is_failure(sample)]
+    return failures if _are_enough(failures, len(samples)) else []
 
 
 def _is_failure(sample: Sample) -> bool:
@@ -84,8 +86,8 @@ def _is_failure(sample: Sample) -> bool:
     return bool(words) and may_be_error_text(text) and (len(words) > 1 or bool(re.search(r"\d", text)))
 
 
-def _are_enough(found: Sequence[Sample], total: int) -> bool:
-    return len({sample.question for sample in found}) >= _FEWEST and len(found) > 0.005 * total
+def _are_enough(part: Sequence[Sample], total: int) -> bool:
+    return len({sample.question for sample in part}) >= _FEWEST and len(part) > 0.005 * total
 
 
 def kinds(samples: Sequence[Sample]) -> list[list[Sample]]:
@@ -126,7 +128,7 @@ def told_kinds(samples: Sequence[Sample]) -> list[str]:
 
 
 def _strangers(samples: Sequence[Sample]) -> list[Sample]:
-    """Return short replies that state no choice and have no words of their question.
+    """Return short replies without a choice or words of their question.
 
     In reply to an open question, one is much shorter than most replies, too.
     """

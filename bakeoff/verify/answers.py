@@ -30,30 +30,9 @@ from bakeoff.verify.overlaps import overlap_of
 _STOPS = ("max_tokens", "length", "model_length", "stop", "tool_calls", "content_filter", "unknown", "", None)
 """Why a reply may end, in EvalScope's words."""
 _OF_A_SCORE = (
-    *(
-        "suite",
-        "subset",
-        "metric",
-        "value",
-        "worst",
-        "best",
-        "chance",
-        "trusted",
-        "why_not",
-        "benchmark",
-        "few_shot",
-    ),
-    *(
-        "n_asked",
-        "n_answered",
-        "n_unparsed",
-        "n_empty",
-        "n_truncated",
-        "n_errored",
-        "n_judged",
-        "finished_at",
-    ),
-)
+    "suite", "subset", "metric", "value", "worst", "best", "chance", "trusted", "why_not", "benchmark", "few_shot",
+    "n_asked", "n_answered", "n_unparsed", "n_empty", "n_truncated", "n_errored", "n_judged", "finished_at",
+)  # fmt: skip
 _UNKNOWN = ("run_id", "model", "variant", "fingerprint", "commit", "versions", "record")
 """Columns of a score that the evaluation itself does not know."""
 TOGETHER = 2_500
