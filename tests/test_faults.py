@@ -1118,18 +1118,22 @@ def test_two_runs_at_once_gather_the_replies_once(house: House) -> None:
     assert house.left_behind() == []
 
 
-@pytest.mark.parametrize("case", ["torn", "gone", "truncated record"])
+@pytest.mark.parametrize("case", ["torn", "gone", "truncated record", "edited copy"])
 def test_replies_for_the_judge_that_were_cut_short_are_gathered_again(house: House, case: str) -> None:
     with asked_service("--reply", "慢慢说", "--name", "reference") as service:
         house.row = {"model": None, "url": service.url, "served_model": "reference"}
         whole = gathered(house)
         record = house.folder("replies") / "record.json"
         output = house.folder("replies") / "replies.jsonl"
+        (copy,) = house.folder("replies").parent.glob("replies/*.jsonl")
         if case == "gone":
             output.unlink()
+        elif case == "edited copy":
+            copy.write_text(copy.read_text(encoding="utf-8").replace("慢慢说", "别急"), encoding="utf-8")
         else:
             cut(record)
             if case == "torn":
                 cut(output)
         assert gathered(house) == whole
+        assert copy.read_bytes() == output.read_bytes()
         assert house.left_behind() == []
