@@ -60,10 +60,10 @@ def clauses_of_two(reader: LabelReader, letters: str) -> list[tuple[int, int]]:
 def _names_another_in_words(reader: StatementReader, letters: str) -> bool:
     """Whether the letter follows what was said to be it: ``是氯解磷定，选B``."""
     chosen = LETTERS.index(letters)
-    own = reader.words.get(chosen, "")
+    shown = reader.words.get(chosen, "")
     return any(
         index != chosen
-        and words not in own
+        and words not in shown
         and words in reader.text
         and re.search(
             rf"(?<![不A-J])(?:是|为|属于|\bis) ?[\"“《]?{re.escape(words)}[\"”》]?[,。] ?{_SO}{letters}(?![A-Za-z])",
