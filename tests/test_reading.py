@@ -884,6 +884,16 @@ LISTED = ("遗传", "家庭环境", "学校教育", "同伴")
             "",
             ("答案是C。等一下，C不对。", "大部分字典归为面质，也就是C。", "接着考虑C，同样的问题。"),
         ),
+        (
+            FOUR,
+            False,
+            "",
+            (
+                "要看谁快：如果他快，那就选D；如果我快，那就选A。",
+                "该技术是面质，选B。",
+                "倾听？那是A，说反了。",
+            ),
+        ),
         (FOUR, True, "", ("ABC。噢，C说的是别的，把C拿掉。", "ABC，去掉C")),
         # lists below a head, glossed before their letters, named all at once, or added to by choosing
         (

@@ -65,8 +65,8 @@ _REVOKED = beginning_with(
     re.IGNORECASE,
 )
 _PICKS = beginning_with(
-    "ot三两中之二五仅其前只后唯四它第这",
-    r"只有|仅|唯|其中|中间|[两二三四五]个|这[两三]|前者|后者|第[一二三四五]|它们|之一|\b(?:only|the (?:former|latter)|one of)\b",
+    "ot三两中之二五仅其前只后唯四它第这那",
+    r"只有|仅|唯|其中|中间|[两二三四五]个|这[两三]|那一?[个项]|前者|后者|第[一二三四五]|它们|之一|\b(?:only|the (?:former|latter)|one of)\b",
     re.IGNORECASE,
 )
 """What speaks of some of the options that an earlier clause names."""

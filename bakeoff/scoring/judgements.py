@@ -43,7 +43,7 @@ _APPROVED = re.compile(
 REJECTED = re.compile(
     _LINK
     + r"(?!(?:incorrect|wrong)\w*[\"']\s*:|(?:错误?|不正确|不对|不合适|不符合题意|不应?选|排除)的?(?:选?项|说法)?(?:有|是|为|包括|:)[\s*_`(\"“]*(?:选项\s?)?[A-J](?![A-Za-z0-9]))"
-    r"(?:(?!不应?该?能?(?:选择?|是)[\s*_`(\"“]*(?:选项\s?)?[A-J](?![A-Za-z0-9]))不(?:太|大|是|属|算|够|怎么|完全|太?合|应|该|能|可|宜|符|妥|正|对|恰|合|适|行|选|当|成|准)|错|有(?:误|错|问题|毛病|瑕疵|漏洞|偏差)|站不住|过于|片面|牵强|[离跑偏]题|误|✗|✘|❌|×|✖|\bx\b|除外|排除(?![\s*_`(\"“了]*(?:选项\s?)?[A-J](?![A-Za-z0-9]))|并非|非|欠妥|没有?(?![\s*_`(\"“了]*(?:选项\s?)?[A-J](?![A-Za-z0-9])|疑|问题|悬念|争议|异议|错|有错|有疑|有问题|跑|得说|商量|毛病)"
+    r"(?:(?!不应?该?能?(?:选择?|是)[\s*_`(\"“]*(?:选项\s?)?[A-J](?![A-Za-z0-9]))不(?:太|大|是|属|算|够|怎么|完全|太?合|应|该|能|可|宜|符|妥|正|对|恰|合|适|行|选|当|成|准)|错|有(?:误|错|问题|毛病|瑕疵|漏洞|偏差)|站不住|(?:说|写|弄|讲)反|过于|片面|牵强|[离跑偏]题|误|✗|✘|❌|×|✖|\bx\b|除外|排除(?![\s*_`(\"“了]*(?:选项\s?)?[A-J](?![A-Za-z0-9]))|并非|非|欠妥|没有?(?![\s*_`(\"“了]*(?:选项\s?)?[A-J](?![A-Za-z0-9])|疑|问题|悬念|争议|异议|错|有错|有疑|有问题|跑|得说|商量|毛病)"
     r"|(?:wrong|incorrect|false|never)\b|not\b(?! (?:option )?[*(\"“]*[A-J]\b)|isn't|aren't|(?:is|are|was|were) (?:wrong|incorrect|false|not|excluded|ruled out|eliminated|irrelevant|off-topic))",
     re.IGNORECASE,
 )
@@ -61,9 +61,9 @@ QUESTIONED = re.compile(
     re.IGNORECASE,
 )
 DOUBT = beginning_with(
-    "去删划剔拿扔acdefimnoprstuvw一上下不与为之乍也人他似例倘假先刚初别前勿即原可同否听哪多大如学容就常干很或据排易是暂最有未本格比没的相看第考而若表要误谁起还部错除难非",
+    "那去删划剔拿扔acdefimnoprstuvw一上下不与为之乍也人他似例倘假先刚初别前勿即原可同否听哪多大如学容就常干很或据排易是暂最有未本格比没的相看第考而若表要误谁起还部错除难非",
     r"与其|(?:去|删|划|剔|拿|扔)(?:掉|去|除)|(?<!不)难(?:说|讲|道)|初步|初始|最初|刚开始|考虑[了过](?=[*_`(]*[A-J])|暂[定选]|第一反应|第一印象|\bpreliminary\b|\btentative(?:ly)?\b|\bdraft\b|\bfirst (?:guess|thought|instinct|impression)\b|若|如果|假如|假设|假使|要是|倘若|除非|即使|就算|误|易错|常见错|错误(?:的)?(?:答案|选项)|干扰|有人|有些人|很多人|不少人|大多数|大部分|多数人|人们|的人|人(?:都|会|常|往往|总是?)*\s*$|有的|部分|同学|学生|考生|别人|他人"
-    r"|表面|谁|哪[个位]|[原本还]以为|据说|听说|否则|要不然|先前|之前|原先|起初|一开始|本来|原本|比(?!较|如|例)|相比|\bavoid\b|\botherwise\b|\bthan\b|\bversus\b|\breject(?:s|ed|ing)?\b|\bdismiss(?:ed|ing)?\b|\b(?:rul(?:ed?|ing|es) out|eliminat(?:e[sd]?|ing)|exclud(?:e[sd]?|ing))\b|\bapart from\b|[上下前]一?[题道]|\b(?:initial|original|previous|earlier)(?:ly)?\b|\bat first\b|\bpreviously\b"
+    r"|表面|谁|哪[个位]|[原本还]以为|据说|听说|否则|要不然|先前|之前|原先|起初|一开始|本来|原本|比(?!较|如|例)|相比|\bavoid\b|\botherwise\b|\bthan\b|\bversus\b|\breject(?:s|ed|ing)?\b|\bdismiss(?:ed|ing)?\b|\b(?:rul(?:ed?|ing|es) out|eliminat(?:e[sd]?|ing)|exclud(?:e[sd]?|ing))\b|\bapart from\b|[上下前那]一?[题道]|\b(?:initial|original|previous|earlier)(?:ly)?\b|\bat first\b|\bpreviously\b"
     r"|容易|可能|也许|或许|是否|除了|除|排除|为什么|为何|不|别|勿|没|未|非(?!常)|看似|似乎|乍一?看|而非|例如|比如|格式|难以"
     r"|\b(?:everything|all|anything|any) but\b|\bif\b|\bsome\b|\bmany\b|\bpeople\b|\bstudents?\b|\bothers\b|mistake|\bwrong\b|incorrect|\bnot\b|n't\b|\bnever\b|\bneither\b|\bnor\b|\bmight\b|\bmay\b|\bmaybe\b"
     r"|\bunless\b|\bsuppose|instead of|rather than|\bwhy\b|\bexcept\b|\btempt|\bwhen\b|\bcould\b|\bformat\b",

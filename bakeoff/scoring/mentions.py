@@ -18,7 +18,9 @@ _REST = beginning_with(
     r"|\b(?:the )?(?:rest|others|other (?P<english>two|three|four)?\s?(?:options|choices|statements))\b",
     re.IGNORECASE,
 )
-_FIRST = re.compile(r"(?P<side>前|后)(?:面)?(?P<count>[两二三四五])(?:个|项|条|者|种|点|样)(?:选项)?")
+_FIRST = re.compile(
+    r"(?<![和与跟同及])(?P<side>前|后)(?:面)?(?P<count>[两二三四五])(?:个|项|条|者|种|点|样)(?:选项)?"
+)
 _EVERY = beginning_with(
     "a以上这所全三四五六",
     r"(?:以上|上述|这)?(?:(?P<zh>[三四五六])个?|(?:所有|全部)的?)(?:选项|说法|选?项)(?=(?:都|均|皆|全))"

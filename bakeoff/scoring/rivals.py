@@ -24,6 +24,7 @@ _COMPARES = re.compile(
     re.IGNORECASE,
 )
 """What denies or compares one of two options, or lists both."""
+_SO = r"(?:所以|因此|故|应该?|答案|选项?|是|为|:|so |the answer is |choose )*"
 _LOOKED_BACK = 3
 
 
@@ -56,6 +57,22 @@ def clauses_of_two(reader: LabelReader, letters: str) -> list[tuple[int, int]]:
     return mixed
 
 
+def _names_another_in_words(reader: StatementReader, letters: str) -> bool:
+    """Whether the letter follows what was said to be it: ``是氯解磷定，选B``."""
+    chosen = LETTERS.index(letters)
+    shown = reader.words.get(chosen, "")
+    return any(
+        index != chosen
+        and words not in shown
+        and words in reader.text
+        and re.search(
+            rf"(?<![不A-J])(?:是|为|属于|\bis) ?[\"“《]?{re.escape(words)}[\"”》]?[,。] ?{_SO}{letters}(?![A-Za-z])",
+            reader.text,
+        )
+        for index, words in reader.prepared.long_words.items()
+    )
+
+
 def is_rivalled(reader: StatementReader, letters: str, read: Callable[[str], str]) -> bool:
     """Whether *letters*, one option, are no more than one of two answers.
 
@@ -69,6 +86,8 @@ def is_rivalled(reader: StatementReader, letters: str, read: Callable[[str], str
             text = text[:start] + text[end:]
         if read(text) != letters:
             return True
+    if _names_another_in_words(reader, letters):
+        return True
     starts = [m.end() for m in _SENTENCE.finditer(reader.text) if m.end() < len(reader.text)]
     for start in reversed(starts[-_LOOKED_BACK:]):
         closing = reader.reader_of(reader.text[start:], False)

@@ -40,7 +40,7 @@ _REASON = re.compile(
 )
 MENTION = beginning_with(
     r"A-Ja-jst第前\ue000-\ue009",
-    r"(?<![A-Za-z0-9])[A-J]{1,10}(?![A-Za-z0-9])|(?<=[a-z])[A-J](?=[.:()—]|选?项| (?:is|in)?correct\b| is\b)|[\ue000-\ue009]|第(?=[ ]?[一二三四五六七八九十\d])|前(?=[两二三四五六](?:个|选?项))"
+    r"(?<![A-Za-z0-9])[A-J]{1,10}(?![A-Za-z0-9])|(?<=[a-z])[A-J](?=[.:()—]|选?项| (?:is|in)?correct\b| is\b)|[\ue000-\ue009]|第(?=[ ]?[一二三四五六七八九十\d])|(?<![和与跟同及])前(?=[两二三四五六](?:个|选?项))"
     r"|(?<![A-Za-z0-9'’])[a-j](?=[*_`\"'”’」』)\]】]*[ ]?(?:[.。、:()\]】」』”;,/|}\n—✓✔✅☑√✗✘❌×]|[ ](?:in)?correct\b|[是都均正对错不和与及也]|$|选?项))"
     r"|\b(?:first|second|third|fourth|fifth)(?= (?:option|choice|one)\b)",
 )
@@ -277,7 +277,7 @@ class StatementReader(LabelReader):
         """
         if not self._supposes:
             return False
-        sentence = re.split(r"[。!?;\n]|\.\s", self.text[max(0, start - 80) : start])[-1]
+        sentence = re.split(r"[。!?;:\n]|\.\s", self.text[max(0, start - 80) : start])[-1]
         earlier = sentence[: max(0, len(sentence) - clause)]
         first = re.split(r"[。!?\n]", self.text[max(0, start - 80) : start])[-1]
         if _BRANCHES.search(first + re.split(r"[。!?\n]", self.text[start : start + 120])[0]):
