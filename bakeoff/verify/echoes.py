@@ -396,10 +396,17 @@ def _described(path: Path, folder: Path) -> tuple[str, object]:
 
 @lru_cache(maxsize=64)
 def _settings(text: str) -> Row:
-    """Return the settings that EvalScope wrote down."""
+    """Return the settings that EvalScope wrote down.
+
+    Raises:
+        ValueError: they are no YAML.
+    """
     import yaml
 
-    return dict(yaml.safe_load(text))
+    try:
+        return dict(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise ValueError(f"not YAML ({error})") from None
 
 
 def _shape(value: object) -> object:
