@@ -247,6 +247,9 @@ def _check_grades(audit: Audit, where: str, report: Row, reviews: Rows) -> None:
     for (subset, _), review in reviews.items():
         for name, value in review["sample_score"]["score"]["value"].items():
             values[name][subset].append(float(value))
+    counts = {metric["num"] for metric in report.get("metrics") or ()}
+    if "num" in report and len(counts) == 1:
+        audit.compare(_RULE, f"{where} num", report["num"], counts.pop())
     for metric in report.get("metrics") or ():
         identity = metric.get("identity") or {}
         if identity.get("aggregation") == "mean" and identity.get("name") in values:
