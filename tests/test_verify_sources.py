@@ -19,6 +19,7 @@ from bakeoff.foundation.provenance import ContentHashes, digest
 from bakeoff.matrix.datasets import SHIPPED
 from bakeoff.suites.rows import questions
 from bakeoff.verify import shapes
+from bakeoff.verify.accounts import check_accounts
 from bakeoff.verify.around import check_around
 from bakeoff.verify.audit import Audit
 from bakeoff.verify.data import check_data
@@ -207,6 +208,22 @@ def test_questions_of_a_shipped_suite_are_all_there_and_as_shipped(house: House)
     house.stages[1]["identity"]["inputs"]["dataset"] = ["f" * 64]  # of another version, or other data
     audit = house.found(check_data)
     assert (audit.discrepancies, len(audit.notes)) == ([], 1)
+
+
+def test_a_suite_that_a_row_skipped_excuses_no_other_of_its_scores() -> None:
+    asked = [["m", way, suite] for way in ("base", "tuned") for suite in ("exam", "ceval")]
+
+    def found(*skipped: tuple[str, str]) -> list[str]:
+        evidence = Evidence(RUN)
+        evidence.__dict__.update(run={"asked": asked, "skipped": skipped, "stages": []}, scores=[])
+        audit = Audit()
+        check_accounts(audit, evidence)
+        return [item.place for item in audit.discrepancies]
+
+    assert found(("m", "ceval: needs the folder ceval")) == ["m base exam", "m tuned exam"]
+    assert found(("m", "ceval: needs the folder ceval"), ("m", "exam: needs a key")) == []
+    assert found(("m", "needs a GPU: 70 GiB")) == []
+    assert len(found()) == 4
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import marshal
 import math
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ UNREADABLE = (
     AttributeError,
     IndexError,
     RecursionError,
+    ArithmeticError,
+    StopIteration,
+    sqlite3.Error,
 )
 """What reading a file that somebody edited may raise."""
 

@@ -1,4 +1,4 @@
-"""Questions and training data that the program ships, held against the run.
+"""Questions and training data that the program ships, and the run's.
 
 Whoever rewrites a question, drops one from every record or trains on other data has to change what this installation
 holds, too.

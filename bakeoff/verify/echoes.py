@@ -247,6 +247,9 @@ def _check_grades(audit: Audit, where: str, report: Row, reviews: Rows) -> None:
     for (subset, _), review in reviews.items():
         for name, value in review["sample_score"]["score"]["value"].items():
             values[name][subset].append(float(value))
+    counts = {metric["num"] for metric in report.get("metrics") or ()}
+    if "num" in report and len(counts) == 1:
+        audit.compare(_RULE, f"{where} num", report["num"], counts.pop())
     for metric in report.get("metrics") or ():
         identity = metric.get("identity") or {}
         if identity.get("aggregation") == "mean" and identity.get("name") in values:
@@ -396,10 +399,17 @@ def _described(path: Path, folder: Path) -> tuple[str, object]:
 
 @lru_cache(maxsize=64)
 def _settings(text: str) -> Row:
-    """Return the settings that EvalScope wrote down."""
+    """Return the settings that EvalScope wrote down.
+
+    Raises:
+        ValueError: they are no YAML.
+    """
     import yaml
 
-    return dict(yaml.safe_load(text))
+    try:
+        return dict(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise ValueError(f"not YAML ({error})") from None
 
 
 def _shape(value: object) -> object:
