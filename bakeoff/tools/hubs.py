@@ -151,7 +151,7 @@ def offline(hub: Hub, environ: Mapping[str, str]) -> str:
 
 
 def is_true(value: str | None) -> bool:
-    """Whether an environment variable says yes, as the hubs' libraries read it."""
+    """Whether an environment variable says yes, as hubs' libraries read it."""
     return (value or "").strip().lower() in _TRUE
 
 
