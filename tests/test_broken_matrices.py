@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -197,6 +199,29 @@ def test_a_matrix_in_another_encoding_is_told_in_the_language_of_the_terminal(
         with pytest.raises(MatrixError) as caught:
             plan.load(file, None, Workspace(tmp_path))
         assert "请存为 UTF-8 编码" in localized_error(caught.value)
+
+
+def test_a_broken_case_file_ends_the_session_in_words_before_any_row(tmp_path: Path) -> None:
+    (tmp_path / "cases.jsonl").write_bytes('{"id": "s", "messages": "累"}\n'.encode("gbk"))
+    (tmp_path / "m.yaml").write_text(f"cases: cases.jsonl\n{row('tune: true')}", encoding="utf-8")
+    line = (
+        "benchmarks/",
+        "--doctor",
+        "--matrix",
+        str(tmp_path / "m.yaml"),
+        "--store",
+        str(tmp_path / "store"),
+    )
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", *line],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 4
+    assert "cases.jsonl:1: not UTF-8" in ended.stderr
+    assert "INTERNALERROR" not in ended.stdout + ended.stderr
 
 
 def test_every_key_that_has_a_meaning_has_it_in_chinese() -> None:

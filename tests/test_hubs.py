@@ -460,6 +460,32 @@ def test_a_revision_that_the_hub_lacks_is_told_with_near_names(
     assert house.hub.requests("store") == []
 
 
+@ON_ONE
+def test_a_part_of_a_commit_is_told_to_be_none(house: House) -> None:
+    commit = house.model().commit(files())
+    for revision in (commit[:7], commit.upper()):
+        with pytest.raises(DataError, match="a commit is given in full"):
+            house.run(revision=revision).base()
+
+
+def test_a_token_that_no_header_can_carry_is_told_by_its_name(house: House) -> None:
+    house.model().commit(files())
+    house.set(**{house.token: "你的密钥"})
+    with pytest.raises(DataError, match=f"{house.token} holds characters that no HTTP header can carry"):
+        house.run().base()
+    assert house.hub.requests() == []
+
+
+@ON_ONE
+def test_a_torn_note_of_a_branch_in_the_cache_stops_nothing(house: House) -> None:
+    house.model().commit(files())
+    made = house.run().base().fingerprint
+    for note in house.root.rglob("refs/*"):
+        note.write_bytes(b"\xff\xfe")
+    house.set(HF_HUB_OFFLINE=" On ")
+    assert house.run().base().fingerprint == made
+
+
 def test_a_pasted_conversion_takes_the_hubs_files_or_those_of_its_cache(house: House, tmp_path: Path) -> None:
     house.model().commit(files())
     flag = ["--use-hf"] if house.which == "huggingface" else []

@@ -17,6 +17,7 @@ from bakeoff.foundation.sentences import Statement, Template, in_chinese
 from bakeoff.foundation.workspace import Workspace
 from bakeoff.matrix.schema import Matrix, ModelSpec
 from bakeoff.store.stage import Line
+from bakeoff.tools.hubs import is_true
 
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
@@ -170,7 +171,7 @@ _OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "MODELSCOPE_OFFLINE")
 
 def offline(visit: Visit) -> str:
     """The variables that put the hubs' clients offline; empty for none."""
-    return " and ".join(name for name in _OFFLINE if visit.environ.get(name) in ("1", "true", "True"))
+    return " and ".join(name for name in _OFFLINE if is_true(visit.environ.get(name)))
 
 
 def cached(visit: Visit, kind: str, hub_id: str) -> bool:

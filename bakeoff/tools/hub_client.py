@@ -31,10 +31,12 @@ from bakeoff.tools.hub_refusals import (
     no_cache,
     no_room,
     too_large,
+    unsendable,
 )
 from bakeoff.tools.hub_sites import HuggingFace, ModelScope, say
 from bakeoff.tools.hubs import (
     TITLES,
+    TOKENS,
     Answer,
     Source,
     find_cached,
@@ -101,6 +103,8 @@ def answer(verb: str, source: Source, commit: str = "") -> Answer:
         Refused: the hub cannot give it, or there is no room.
         Exception: the connection was cut.
     """
+    if not os.environ.get(token := TOKENS[source.hub], "").isascii():
+        raise Refused("no token", unsendable(token))
     hub: HuggingFace | ModelScope = (HuggingFace if source.hub == "huggingface" else ModelScope)(
         source, commit
     )

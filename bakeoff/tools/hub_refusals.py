@@ -34,11 +34,19 @@ def gated(source: Source, page: str, has_token: bool) -> str:
     )
 
 
+def unsendable(token: str) -> str:
+    """What to do about a token that no request can carry."""
+    return f"{token} holds characters that no HTTP header can carry; put the token itself into .env, or take it out"
+
+
 def no_revision(source: Source, names: Sequence[str]) -> str:
     """Which revision was meant, perhaps."""
-    alike = get_close_matches(source.branch, names, 3, 0.5) or list(names[:10])
+    is_hash = re.fullmatch(r"[0-9A-Fa-f]{7,}", source.branch)
+    alike = get_close_matches(source.branch, names, 3, 0.5) or ([] if is_hash else list(names[:10]))
     words = (
-        f"; is it {' or '.join(map(repr, alike))}?" if alike else "; a commit is given in full (40 digits)"
+        f"; is it {' or '.join(map(repr, alike))}?"
+        if alike
+        else "; a commit is given in full (40 digits, in small letters)"
     )
     default = f" (its main branch may not be called {MAIN[source.hub]!r})" if not source.revision else ""
     return f"{source.id} of {TITLES[source.hub]} has no revision {source.branch!r}{default}{words}"

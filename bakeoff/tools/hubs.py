@@ -125,7 +125,7 @@ def hub_of(use_hf: bool, environ: Mapping[str, str]) -> Hub:
 
     Hugging Face by its flag, or where USE_HF is set.
     """
-    return "huggingface" if use_hf or _is_true(environ.get("USE_HF")) else "modelscope"
+    return "huggingface" if use_hf or is_true(environ.get("USE_HF")) else "modelscope"
 
 
 def model_source(spec: ModelSpec, environ: Mapping[str, str]) -> Source | None:
@@ -147,10 +147,11 @@ def dataset_source(dataset: str, use_hf: bool, environ: Mapping[str, str]) -> So
 
 def offline(hub: Hub, environ: Mapping[str, str]) -> str:
     """Return the variables that forbid to ask *hub*, empty for none."""
-    return " and ".join(name for name in OFFLINE[hub] if _is_true(environ.get(name)))
+    return " and ".join(name for name in OFFLINE[hub] if is_true(environ.get(name)))
 
 
-def _is_true(value: str | None) -> bool:
+def is_true(value: str | None) -> bool:
+    """Whether an environment variable says yes, as hubs' libraries read it."""
     return (value or "").strip().lower() in _TRUE
 
 
@@ -239,7 +240,7 @@ def find_cached(source: Source, environ: Mapping[str, str], noted: str = "") -> 
     commits = [source.branch if is_commit(source.branch) else ""]
     if not commits[0]:
         if source.hub == "huggingface" and ref.is_file():
-            commits.append(ref.read_text(encoding="utf-8").strip())
+            commits.append(ref.read_text(encoding="utf-8", errors="replace").strip())
         commits.append(noted)
     for commit in filter(None, commits):
         if not why_incomplete(snapshots / commit, source, commit):
