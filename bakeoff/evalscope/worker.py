@@ -149,19 +149,19 @@ def _loaded(plan: EvaluationPlan, api: AskingAPI, results: dict[str, SuiteResult
             loaded.append(load(suite, plan, api, work_dir))
         except Exception as error:
             results[suite["name"]] = {"error": _in_words(error)}
-    if not plan["service_url"]:
-        for ready in loaded:
-            if not sealing.is_whole(ready, _name_of(plan)):
-                raise ScoreError(NOT_SEALED(suite=ready.suite["name"]))
     for ready in loaded:
+        whole = sealing.is_whole(ready, _name_of(plan))
         drop_unusable(ready)
         sealing.drop_others(ready)
-    if not plan["service_url"]:
-        for ready in loaded:
-            if missing := len(ready.samples) - len(predictions_of(ready)):
-                raise ScoreError(
-                    f"{ready.suite['name']}: {missing} questions have no answer yet, and nobody is to be asked"
-                )
+        if plan["service_url"]:
+            continue
+        missing = len(ready.samples) - len(predictions_of(ready))
+        if missing and (whole or not ready.changed):
+            raise ScoreError(
+                f"{ready.suite['name']}: {missing} questions have no answer yet, and nobody is to be asked"
+            )
+        if not whole:
+            raise ScoreError(NOT_SEALED(suite=ready.suite["name"]))
     folders = [str(ready.folder.relative_to(work_dir)) for ready in loaded]
     questions = sum(len(ready.samples) for ready in loaded)
     write_json(work_dir / "asked.json", {"questions": questions, "folders": folders})

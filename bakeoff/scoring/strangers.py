@@ -77,8 +77,9 @@ def failures_of_many_words(samples: Sequence[Sample]) -> list[Sample]:
 
 def _is_failure(sample: Sample) -> bool:
     text = final_part(sample.reply)
-    # nobody but a program names a request, or tells the time, in reply to a choice
-    named = bool(sample.options) and bool(_NUMBERED.search(text))
+    # nobody but a program names a request, or tells the time, in reply to a choice; a bare name tells of no failure
+    rest = _NUMBERED.sub("", text)
+    named = bool(sample.options) and rest != text and any(sign.isalpha() for sign in rest)
     if named or answers_for_model(text):
         return True
     words = {match.lower() for match in _TRANSIENT.findall(text)}
