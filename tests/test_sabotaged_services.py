@@ -815,6 +815,18 @@ def test_a_whole_reply_is_not_cut_because_a_service_counts_wrongly(exam: Path) -
         assert evaluated(url, exam, max_tokens=1024)["trusted"]
 
 
+def test_stock_words_without_a_full_stop_are_no_cut_replies(exam: Path) -> None:
+    def stock(prompt: str) -> bytes:
+        text = f"答案: ({right(prompt)[-1]})\n\nExplanation / 解析：这一点在教材中有明确而具体的表述与说明"
+        return completion(text, usage={"prompt_tokens": 60, "completion_tokens": 40})
+
+    with serving(lambda _, prompt: (200, {}, stock(prompt))) as (url, _):
+        result = evaluated(url, exam, max_tokens=512)
+    assert result["ledger"]["truncated"] == 0
+    assert result["trusted"]
+    assert not [words for words in result["alarms"] if "unfinished" in words]
+
+
 ERRORS_OF_MANY_WORDS = (
     "服务器繁忙，请稍后再试 (request id: 7f{0}a-99c{0})",
     "Node gpu-{0} is at capacity, you are number {0} in the queue",

@@ -108,6 +108,8 @@ def test_disagreeing_rules_are_counted_and_speak_against_the_score() -> None:
     assert agreement(samples) == 0.7
     assert "agree on 70.0% only" in score(samples, "accuracy", trust=Thresholds(max_errored=1)).why_not
     assert math.isnan(agreement([sample(options=())]))
+    several = [sample(extracted="BD", extracted_alt=alt) for alt in ("D", "BD", "C", "")]
+    assert agreement(several) == 0.5, "a rule that reads one letter can confirm one"
 
 
 def test_the_distribution_of_answers_shows_a_model_that_always_says_the_same() -> None:

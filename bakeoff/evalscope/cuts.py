@@ -33,6 +33,7 @@ _ENDS = frozenset(".!?。！？…．｡‼⁇~～)]}）】」』》〉”’\"'
 _LAST_LABEL = re.compile(r"(?<![A-Za-z])[A-J](?:[、,，\s]*[A-J])*(?:选?项)?$")
 _OPTION = re.compile(r"\W*[A-J]\s*[).、:：．）]\s*\S.{0,24}")
 _FEWEST = 3
+_LABEL = re.compile(r"(?<![A-Za-z])[A-J](?![A-Za-z])")
 
 
 def was_cut(prediction: Prediction, limit: object, *, is_stated: bool) -> bool:
@@ -90,7 +91,7 @@ def own_limit(predictions: Mapping[Key, Prediction], limit: object) -> OwnLimit:
     """The replies that break off at one length, below the *limit*.
 
     The longest of all; at least three different texts, and most of those nearly as long: of whole replies, the longest
-    have different lengths, and end.
+    have different lengths, and end. Replies in stock words that differ in their option alone are one text.
     """
     replies: dict[Key, tuple[str, Prediction]] = {}
     for key, prediction in predictions.items():
@@ -111,7 +112,8 @@ def own_limit(predictions: Mapping[Key, Prediction], limit: object) -> OwnLimit:
             key for key, size in sizes.items() if size >= most - leeway and ends_openly(replies[key][0])
         ]
         long = sum(size >= 0.95 * most for size in sizes.values())
-        if len({replies[key][0] for key in broken}) >= _FEWEST and len(broken) >= 0.75 * long:
+        texts = {_LABEL.sub("", replies[key][0]) for key in broken}
+        if len(texts) >= _FEWEST and len(broken) >= 0.75 * long:
             words = CUT_AT(count=len(broken), total=len(predictions), length=most, unit=unit())
             return OwnLimit(frozenset(broken), words)
     return OwnLimit()

@@ -204,7 +204,8 @@ def _second_look(loaded: Loaded, samples: Sequence[Sample], count: int, api: Ask
     wrong = [sample for sample in samples if sample.options and sample.correct == 0]
     chosen = _spread(wrong, count)
     pairs = _asked_again(loaded, chosen, api) or []
-    right = sum(is_right(sample, reply) for sample, reply in pairs)
+    # EvalScope's own rule grades some suites: the same reply is no other answer, whoever reads it
+    right = sum(reply.strip() != sample.reply.strip() and is_right(sample, reply) for sample, reply in pairs)
     share = right / len(pairs) * len(wrong) / len(samples) if pairs else 0.0
     if right >= 3 and right >= len(pairs) / 3 and share >= 0.03:
         return ASKED_WRONG(count=right, total=len(pairs))

@@ -285,9 +285,14 @@ def open_doubts(samples: Sequence[Sample]) -> list[str]:
 
 
 def agreement(samples: Iterable[Sample]) -> float:
-    """Return the share of replies that both rules read alike, or NaN."""
+    """Return the share of replies that both rules read alike, or NaN.
+
+    EvalScope's rule reads one letter: of several that were read it can only confirm one.
+    """
     both = [
-        s.extracted == s.extracted_alt for s in samples if s.options and s.status not in ("errored", "empty")
+        s.extracted == s.extracted_alt or (len(s.extracted) > 1 and s.extracted_alt in {*s.extracted})
+        for s in samples
+        if s.options and s.status not in ("errored", "empty")
     ]
     return sum(both) / len(both) if both else math.nan
 

@@ -284,12 +284,21 @@ def _check_replies(
             )
 
 
+def _without_statements(value: object) -> object:
+    return {k: v for k, v in value.items() if k != "statements"} if isinstance(value, Mapping) else value
+
+
 def _check_copies(audit: Audit, place: str, result: Row, samples: Sequence[Row], folder: Path) -> None:
     """Hold a result against the copy that lies beside its replies."""
     # Texts alone: which template made them is kept in the copy of one side, or on neither.
     first = read_object(folder / "result.json")
-    same = {name: result.get(name) for name in first if name not in ("scores", "folder", "statements")}
-    audit.compare_keys("both copies agree", f"{folder.name}/result.json against {place}", first, same)
+    plain = {name: _without_statements(value) for name, value in first.items()}
+    same = {
+        name: _without_statements(result.get(name))
+        for name in first
+        if name not in ("scores", "folder", "statements")
+    }
+    audit.compare_keys("both copies agree", f"{folder.name}/result.json against {place}", plain, same)
     own, others = (
         sorted(content.keys() - {"samples", "folder", "statements"}) for content in (first, result)
     )
@@ -337,7 +346,8 @@ def _check_summary(audit: Audit, place: str, result: Row, samples: Sequence[Row]
     audit.compare(
         "answers", f"{place} answers", result.get("answers"), dict(Counter(s["extracted"] for s in choices))
     )
-    both = [s["extracted"] == s["extracted_alt"] for s in choices if s["status"] != "empty"]
+    pairs = [(s["extracted"], s["extracted_alt"]) for s in choices if s["status"] != "empty"]
+    both = [ours == theirs or (len(ours) > 1 and theirs in {*ours}) for ours, theirs in pairs]
     audit.compare(
         "answers", f"{place} agreement", result.get("agreement"), sum(both) / len(both) if both else None
     )
@@ -375,7 +385,9 @@ def _check_sample(audit: Audit, beside: Audit, where: str, sample: Row, answer: 
     message = prediction["model_output"]["choices"][0]["message"]
     audit.compare_raw("reply", where, "role", message.get("role"), "assistant")
     if (last := prediction["messages"][-1])["role"] == "assistant":
-        audit.compare_raw("reply", where, "reply in the conversation", _text(last["content"]), reply)
+        audit.compare_raw(
+            "reply", where, "reply in the conversation", _text(last["content"]).strip(), reply.strip()
+        )
         timing = last.get("perf_metrics", message.get("perf_metrics"))
         audit.compare_raw("reply", where, "timing in the conversation", timing, message.get("perf_metrics"))
     graded = review["sample_score"]["score"]

@@ -118,11 +118,23 @@ def _check_reply(audit: Audit, where: str, row: Row) -> None:
     if last["role"] != "assistant":
         sent.append(last)
     elif "id" in message:
-        audit.compare_raw(_RULE, where, "reply in the conversation", last, message)
+        audit.compare_raw(_RULE, where, "reply in the conversation", _stripped(last), _stripped(message))
     for number, each in enumerate(sent):
         filled = {name: value for name, value in each.items() if name not in _SENT and value is not None}
         if each["role"] != "assistant":
             audit.compare_raw(_RULE, where, f"message {number}", filled, {})
+
+
+def _stripped(message: Row) -> Row:
+    """Return a message without the white space that thoughts leave around its text."""
+    content = message.get("content")
+    if isinstance(content, list):
+        return {**message, "content": [{k: _bare(v) for k, v in part.items()} for part in content]}
+    return {**message, "content": _bare(content)}
+
+
+def _bare(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value
 
 
 def _check_review(audit: Audit, where: str, review: Row, row: Row) -> None:
@@ -150,10 +162,14 @@ def check_sums(audit: Audit, beside: Audit, place: str, folder: Path, result: Ro
     if isinstance(noise, Mapping):
         content = read_object(alone)
         audit.compare(_RULE, f"{place} alone.json noise", content.get("noise"), noise)
-        counted = [noise.get("asked_twice"), noise.get("asked_twice", 0) - noise.get("same_replies", 0)]
-        audit.compare(_RULE, f"{place} alone.json", [content.get("asked"), content.get("otherwise")], counted)
-        if not content.get("otherwise"):
-            audit.compare(_RULE, f"{place} alone.json why", content.get("why"), "")
+        asked, otherwise = content.get("asked"), content.get("otherwise")
+        # a reply in other words may state the same choice
+        most = noise.get("asked_twice", 0) - noise.get("same_replies", 0)
+        audit.compare(_RULE, f"{place} alone.json asked", asked, noise.get("asked_twice"))
+        is_within = isinstance(otherwise, int) and 0 <= otherwise <= most
+        audit.compare(_RULE, f"{place} alone.json otherwise", otherwise, otherwise if is_within else most)
+        if why := content.get("why"):
+            audit.compare(_RULE, f"{place} alone.json why", str(why) in str(result.get("why_not")), True)
     if (changed := folder / "changed.json").is_file():
         with audit.reading(f"{place} {changed.name}"):
             _check_changed(audit, f"{place} {changed.name}", read_object(changed), result)
@@ -391,10 +407,10 @@ def _described(path: Path, folder: Path) -> tuple[str, object]:
             name: value for name, value in read_object(path).items() if name not in ("name", "model_name")
         }
         is_timed = bool((report.get("perf_metrics") or {}).get("summary"))
-        return f"{path.stem} {_version(folder)} {is_timed}", _shape(report)
+        return f"{folder.parent.name} {path.stem} {_version(folder)} {is_timed}", _shape(report)
     settings = _settings(path.read_text(encoding="utf-8"))
     kept = {name: value for name, value in settings.items() if name not in _OF_A_MACHINE}
-    return f"{settings.get('datasets')} {settings.get('evalscope_version')}", kept
+    return f"{folder.parent.name} {settings.get('datasets')} {settings.get('evalscope_version')}", kept
 
 
 @lru_cache(maxsize=64)
