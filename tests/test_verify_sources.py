@@ -138,6 +138,17 @@ def house(tmp_path: Path) -> House:
     return House(tmp_path)
 
 
+def test_a_base_that_was_converted_is_the_converted_one(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.made["convert"] = house.made["build"]
+    published = {"config.json": "b" * 64, "model.safetensors": "c" * 64}
+    record = house.root / "models" / "tiny" / "build-" / "record.json"
+    record.write_text(json.dumps({"made": published}), encoding="utf-8")
+    assert house.found(check_weights).discrepancies, "nothing converted it"
+    house.stages.append(house.stage("convert", ""))
+    assert not house.found(check_weights).discrepancies
+
+
 def test_digests_of_weights_lead_from_the_files_to_the_scores(house: House) -> None:
     audit = house.found(check_weights)
     assert (audit.discrepancies, audit.notes) == ([], [])

@@ -72,7 +72,9 @@ def _check_alike(audit: Audit, evidence: Evidence) -> None:
 def _made(audit: Audit, evidence: Evidence, model: str, stages: Mapping[str, Row]) -> _Made:
     """Return the digests of what was made of a row, held against each other."""
     files = {name: _files(evidence, stage) for name, stage in stages.items()}
-    adapter, built = _adapter(files.get("train", {})), _content(files.get("build", {}))
+    # a published form is trained on as what it was converted into
+    base = "convert" if "convert" in stages else "build"
+    adapter, built = _adapter(files.get("train", {})), _content(files.get(base, {}))
     for name in ("train", "export"):
         inputs = stages[name]["identity"].get("inputs") if name in stages else None
         if not isinstance(inputs, Mapping):
