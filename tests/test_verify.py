@@ -1230,7 +1230,10 @@ def test_a_report_of_evalscope_is_recounted(tmp_path: Path) -> None:
         if not found(with_change(report, place)) and not told.search(" ".join(kind_of(place, report)))
     ]
     assert missed == []
-    others = {"base": tmp_path, "tuned": tmp_path / "other"}
+    others = {
+        "base": tmp_path,
+        "tuned": tmp_path.with_name(f"{tmp_path.name}-tuned"),
+    }  # both in their suite's folder
     shutil.copytree(tmp_path / "reports", others["tuned"] / "reports")
     other = others["tuned"] / "reports" / "m" / "bench.json"
     for content, is_told in (
