@@ -1119,7 +1119,7 @@ def test_two_runs_at_once_gather_the_replies_once(house: House) -> None:
     assert house.left_behind() == []
 
 
-@pytest.mark.parametrize("case", ["torn", "gone", "truncated record", "edited copy"])
+@pytest.mark.parametrize("case", ["torn", "gone", "truncated record", "edited copy", "copy gone"])
 def test_replies_for_the_judge_that_were_cut_short_are_gathered_again(house: House, case: str) -> None:
     with asked_service("--reply", "慢慢说", "--name", "reference") as service:
         house.row = {"model": None, "url": service.url, "served_model": "reference"}
@@ -1129,6 +1129,8 @@ def test_replies_for_the_judge_that_were_cut_short_are_gathered_again(house: Hou
         (copy,) = house.folder("replies").parent.glob("replies/*.jsonl")
         if case == "gone":
             output.unlink()
+        elif case == "copy gone":
+            copy.unlink()
         elif case == "edited copy":
             copy.write_text(copy.read_text(encoding="utf-8").replace("慢慢说", "别急"), encoding="utf-8")
         else:

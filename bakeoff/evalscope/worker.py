@@ -150,7 +150,7 @@ def _loaded(plan: EvaluationPlan, api: AskingAPI, results: dict[str, SuiteResult
         except Exception as error:
             results[suite["name"]] = {"error": _in_words(error)}
     for ready in loaded:
-        whole = sealing.is_whole(ready, _name_of(plan))
+        whole = bool(plan["service_url"]) or sealing.is_whole(ready, _name_of(plan))
         drop_unusable(ready)
         sealing.drop_others(ready)
         if plan["service_url"]:

@@ -14,7 +14,7 @@ import os
 import secrets
 import threading
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -150,6 +150,15 @@ def unpacked_text(path: Path, way_out: str = "") -> tuple[str, bytes]:
         if isinstance(error, FileNotFoundError):
             raise
         raise DataError(Complaint(str(path), UNREADABLE(error=of_error(error)), way_out)) from None
+
+
+def repeated_name(pairs: Sequence[tuple[str, object]]) -> str | None:
+    """Return the first name that an object of JSON has twice; None for none.
+
+    JSON alone would let the last of its values win without a word.
+    """
+    names = [name for name, _ in pairs]
+    return None if len({*names}) == len(names) else next(name for name in names if names.count(name) > 1)
 
 
 def numbered_lines(text: str) -> Iterator[tuple[int, str]]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
+from bakeoff.foundation.files import repeated_name
+
 MOST_ID_CHARS = 200
 ROLES = ("system", "user", "assistant")
 SPEAKERS = {"求助者": "user", "来访者": "user", "支持者": "assistant", "咨询师": "assistant"}
@@ -120,16 +122,11 @@ def fields_of(line: str, number: int) -> CaseFields | BadLine:
 
 
 def without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Return the object of *pairs*, each key once.
-
-    JSON alone would let the last of two values win without a word.
-    """
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in keys if keys.count(key) > 1)[:40]
+    """Return the object of *pairs*, each key once."""
+    if (name := repeated_name(pairs)) is not None:
+        repeated = name[:40]
         raise NotACase(f"key {repeated!r} stands twice", f"字段 {repeated} 出现了两次")
-    return content
+    return dict(pairs)
 
 
 def _fields(row: object) -> CaseFields:

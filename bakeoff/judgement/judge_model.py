@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, 
 from bakeoff.endpoint.address import http_session
 from bakeoff.endpoint.asking import complete
 from bakeoff.foundation.errors import RatingError, ServiceError
+from bakeoff.foundation.files import repeated_name
 from bakeoff.foundation.secrecy import redact
 from bakeoff.foundation.sentences import Statement
 from bakeoff.judgement.addressing import PLANTED
@@ -165,11 +166,9 @@ def _validated(text: object, form: type[Form]) -> Form:
 
 def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Return *pairs* as an object; a name given twice is no one verdict."""
-    verdict = dict(pairs)
-    if len(verdict) < len(pairs):
-        twice = next(name for name, _ in pairs if [other for other, _ in pairs].count(name) > 1)
-        raise RatingError(f"judge's verdict: {twice}: given more than once")
-    return verdict
+    if (name := repeated_name(pairs)) is not None:
+        raise RatingError(f"judge's verdict: {name}: given more than once")
+    return dict(pairs)
 
 
 def unscored(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from bakeoff.foundation.sentences import Template, joined
 from bakeoff.scoring.open_replies import is_in_other_script
 from bakeoff.scoring.scores import Sample, Status, from_service, open_doubts, repeated
-from bakeoff.scoring.uniformity import alikeness
+from bakeoff.scoring.uniformity import alikeness, spread_evenly
 
 if TYPE_CHECKING:
     from bakeoff.judgement.blind import Study
@@ -82,10 +82,8 @@ def are_mixed_up(replies: Sequence[Reply], cases: Sequence[Case], ask: Callable[
     if len(answered) < _FEWEST:
         return False
     by_id = {case.id: case for case in cases}
-    step = len(answered) / ASKED_AGAIN
-    chosen = [answered[int(step * number)] for number in range(ASKED_AGAIN)]
     otherwise = 0
-    for earlier in chosen:
+    for earlier in spread_evenly(answered, ASKED_AGAIN):
         now = ask(by_id[earlier.case_id])
         if now.status == "errored" or now.text.strip() == earlier.text.strip():
             continue
@@ -104,9 +102,7 @@ def doubts_of_study(study: Study) -> dict[str, str]:
     doubts = {}
     for subject in study.subjects:
         replies = [reply for reply in study.replies if reply.subject == subject]
-        step = max(1.0, len(replies) / _MOST)
-        spread = [replies[int(step * number)] for number in range(min(_MOST, len(replies)))]
-        if why := doubts_of(spread, study.cases):
+        if why := doubts_of(spread_evenly(replies, _MOST), study.cases):
             doubts[subject] = why
     return doubts
 

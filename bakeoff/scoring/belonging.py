@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bakeoff.foundation.sentences import Template
-from bakeoff.scoring.uniformity import letter_pairs
+from bakeoff.scoring.uniformity import letter_pairs, spread_evenly
 
 if TYPE_CHECKING:
     from bakeoff.scoring.scores import Sample
@@ -33,8 +33,7 @@ _SHORTEST = 8
 def elsewhere(samples: Sequence[Sample]) -> str:
     """Return a warning where open replies answer other questions, or ``""``."""
     asked = list({s.question: s for s in samples if not s.options and s.status == "answered"}.values())
-    step = max(1.0, len(asked) / _MOST)
-    chosen = [asked[int(step * number)] for number in range(min(_MOST, len(asked)))]
+    chosen = spread_evenly(asked, _MOST)
     pairs = [(letter_pairs(s.reply), letter_pairs(f"{s.question}\n{s.target}")) for s in chosen]
     long = [(reply, wanted) for reply, wanted in pairs if len(reply) >= _SHORTEST]
     if len(long) < _FEWEST or len(long) <= len(pairs) / 2:

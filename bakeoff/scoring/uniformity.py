@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bakeoff.foundation.sentences import Template
 from bakeoff.scoring.reading import final_part
 
 if TYPE_CHECKING:
     from bakeoff.scoring.scores import Sample
+
+Item = TypeVar("Item")
 
 FEW_TEXTS = Template(
     "scoring.uniformity.few_texts",
@@ -50,6 +52,12 @@ def _share(first: set[str], second: set[str]) -> float:
     return len(first & second) / len(first | second)
 
 
+def spread_evenly(items: Sequence[Item], most: int) -> list[Item]:
+    """Return at most that many of *items*, at even distances."""
+    step = max(1.0, len(items) / most)
+    return [items[int(step * number)] for number in range(min(most, len(items)))]
+
+
 def few_texts(samples: Sequence[Sample]) -> str:
     """Return a warning if most open replies are a few texts, else ``""``.
 
@@ -59,8 +67,7 @@ def few_texts(samples: Sequence[Sample]) -> str:
     replies = [s for s in samples if not s.options and s.status not in ("errored", "empty")]
     if len({s.question for s in replies}) < _FEWEST:
         return ""
-    step = max(1, len(replies) / _MOST)
-    chosen = [replies[int(step * number)] for number in range(min(_MOST, len(replies)))]
+    chosen = spread_evenly(replies, _MOST)
     groups = map(unwanted, _alike(chosen, _own_pairs))
     common = [members for members in groups if len({s.question for s in members}) >= 3]
     share = sum(map(len, common)) / len(chosen)

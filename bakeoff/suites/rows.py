@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bakeoff.foundation.errors import DataError
-from bakeoff.foundation.files import numbered_lines, read_text
+from bakeoff.foundation.files import numbered_lines, read_text, repeated_name
 from bakeoff.foundation.sentences import Statement
 from bakeoff.foundation.texts import has_half_character
 from bakeoff.scoring.reading import final_part
@@ -137,11 +137,9 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     Raises:
         _Twice: which name is given twice; the second would take the place of the first without a word.
     """
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise _Twice(next(name for name in names if names.count(name) > 1))
-    return row
+    if (name := repeated_name(pairs)) is not None:
+        raise _Twice(name)
+    return dict(pairs)
 
 
 def _text(row: dict[str, object], key: str, path: Path, number: int) -> str:

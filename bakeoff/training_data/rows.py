@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bakeoff.foundation.errors import Complaint, DataError
-from bakeoff.foundation.files import unpacked_text
+from bakeoff.foundation.files import repeated_name, unpacked_text
 from bakeoff.foundation.sentences import of_error
 from bakeoff.foundation.texts import has_half_character
 from bakeoff.matrix.datasets import dataset_files
@@ -149,12 +149,9 @@ def _listed(path: Path, text: str) -> Iterator[Row]:
 
 
 def _mapping(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(reasons.TWICE(name=twice))
-    return row
+    if (name := repeated_name(pairs)) is not None:
+        raise ValueError(reasons.TWICE(name=name))
+    return dict(pairs)
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_mapping)
