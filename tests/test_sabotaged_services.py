@@ -23,10 +23,10 @@ from openai import APIConnectionError
 
 from bakeoff import evalscope
 from bakeoff.endpoint.address import http_session, key_of, proxy_of, shown_url, spared_by_proxies
-from bakeoff.endpoint.answers import BadAnswer, is_version_of
+from bakeoff.endpoint.answers import BadAnswer, is_version_of, read_answer
 from bakeoff.endpoint.asking import ask
 from bakeoff.endpoint.models import listed_models, shown_names
-from bakeoff.endpoint.streams import stream
+from bakeoff.endpoint.streams import pieces_of, stream
 from bakeoff.evalscope import worker
 from bakeoff.evalscope.asking import AskingAPI, Tries, in_words
 from bakeoff.execution.runner import Runner
@@ -813,6 +813,18 @@ def test_a_whole_reply_is_not_cut_because_a_service_counts_wrongly(exam: Path) -
     usage = {"prompt_tokens": 60, "completion_tokens": 1024}
     with serving(lambda _, prompt: (200, {}, completion(right(prompt), usage=usage))) as (url, _):
         assert evaluated(url, exam, max_tokens=1024)["trusted"]
+
+
+def test_a_refusal_beside_no_content_is_read_and_another_reply_of_a_stream_is_not() -> None:
+    message = {"role": "assistant", "content": None, "refusal": "我不能回答"}
+    body = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    assert read_answer(json.dumps(body).encode()).text == "我不能回答"
+    pieces = [
+        {"choices": [{"index": i, "delta": {"content": text}}]}
+        for i, text in ((0, "对"), (1, "错"), (0, "。"))
+    ]
+    lines = [f"data: {json.dumps(piece)}".encode() for piece in pieces]
+    assert "".join(text for text, _ in pieces_of([*lines, b"data: [DONE]"])) == "对。"
 
 
 def test_stock_words_without_a_full_stop_are_no_cut_replies(exam: Path) -> None:
